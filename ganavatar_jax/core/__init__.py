@@ -1,0 +1,1 @@
+"""Foundations every other layer may use: errors, configs, trees, random streams, images."""

@@ -1,0 +1,1 @@
+"""Captures: one canonical frame record, readers, datasets, batches."""

@@ -1,0 +1,1 @@
+"""Readers of capture layouts; each yields canonical frames."""

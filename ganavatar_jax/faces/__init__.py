@@ -1,0 +1,1 @@
+"""Reading expression codes off images."""

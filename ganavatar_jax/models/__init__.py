@@ -1,0 +1,1 @@
+"""Networks: thin Flax modules over the functions of ops and rendering."""

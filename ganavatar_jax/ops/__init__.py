@@ -1,0 +1,1 @@
+"""StyleGAN primitives as pure functions: arrays in, arrays out, weights are arguments."""

@@ -1,0 +1,1 @@
+"""Volume rendering of a field given as a callable."""

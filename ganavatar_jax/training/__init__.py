@@ -1,0 +1,1 @@
+"""Optimisation: states, steps, schedules, loop, checkpoints."""
