@@ -1,0 +1,79 @@
+# Everything a user or CI runs. Needs make and Python >= 3.11; the rest goes into $(VENV).
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
+PY     := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
+CORE   := $(VENV)/.installed-core
+DEV    := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack smoke bench check \
+        format dist clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(CORE)  ## create .venv with what running needs
+setup-dev: $(DEV)  ## the same with what testing needs
+
+$(PY):
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python >= 3.11 is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1). Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@"$(PYTHON)" -m venv "$(VENV)" || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(CORE): pyproject.toml constraints.txt requirements-data.txt | $(PY)
+	@echo "Installing into $(VENV) (a few minutes, once)"
+	@$(PIP) install --quiet -e . -c constraints.txt
+	@$(PIP) install --quiet --no-deps -r requirements-data.txt
+	@touch $@
+
+$(DEV): $(CORE)
+	@$(PIP) install --quiet -e ".[dev,export]" -c constraints.txt
+	@touch $@
+
+quickstart: $(CORE)  ## an avatar from scratch on this machine's CPU, no downloads
+	$(PY) -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+
+test: $(DEV)  ## the default suite with its coverage gate
+	$(PYTEST) --cov --cov-report=term
+
+test-parity: $(DEV)  ## against tensors of the PyTorch original, the full-size ones too
+	$(PYTEST) -m "parity or parity_full"
+
+test-slow: $(DEV)  ## the tests that take minutes each
+	$(PYTEST) -m slow
+
+test-attack: $(DEV)  ## hostile files
+	$(PYTEST) -m attack
+
+smoke: $(DEV)  ## every config's :smoke variant through the command line
+	@set -e; for config in configs/*.py; do \
+	  name=$$(basename $$config .py); echo "== $$config:smoke"; \
+	  $(PY) -m ganavatar_jax.main --config=$$config:smoke --workdir=runs/smoke/$$name; \
+	done
+
+bench: $(DEV)  ## timings of this machine
+	$(PY) -m pytest -m bench -s
+
+check: $(DEV)  ## what CI runs
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+	$(MAKE) --no-print-directory test
+
+format: $(DEV)  ## rewrite the code in the project's format
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+dist: $(DEV)  ## wheel and source archive in dist/
+	$(PY) -m build
+
+clean:  ## remove what was built and cached; keeps .venv and runs
+	rm -rf build dist *.egg-info .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf htmlcov .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
