@@ -1,0 +1,182 @@
+"""What a restricted pickle may consist of: inert globals, nodes that take state, limits.
+
+`safe_pickle` builds these; readers of a particular kind of file supply the rules and their own
+`Node` subclasses.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ganavatar_jax.core import errors
+
+_MAX_KEY_INT = 1 << 63  # integers below hash to (almost) distinct values
+
+
+class Node:
+    """An object of the pickle that may receive state; subclasses say what the state must be."""
+
+    def set_state(self, state: Any) -> None:
+        """Refuses state; subclasses that accept it override this.
+
+        Args:
+          state: What the pickle wants to store in the object.
+
+        Raises:
+          WeightError: This kind of object takes no state.
+
+        Source: ours.
+        """
+        raise errors.WeightError(f"state of type {type(state).__name__} is not expected here")
+
+    def children(self) -> tuple[Any, ...]:
+        """Lists the values inside, for the nesting check.
+
+        Returns:
+          The values; empty for a leaf.
+
+        Source: ours.
+        """
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What an allowed global may be used for; `None` means that this use is refused."""
+
+    call: Callable[..., Any] | None = None  # REDUCE: global(*args)
+    new: Callable[..., Any] | None = None  # NEWOBJ: cls.__new__(cls, *args)
+
+
+@dataclasses.dataclass(frozen=True)
+class Global:
+    """A named global of the pickle, inert: the name and the rule, never the real object."""
+
+    module: str
+    name: str
+    rule: Rule
+
+    @property
+    def full_name(self) -> str:
+        """The dotted name as written in the file."""
+        return f"{self.module}.{self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Upper bounds that no honest file comes near."""
+
+    opcodes: int = 2_000_000  # a full EG3D snapshot has about 41,000
+    depth: int = 96  # nested containers; EG3D needs about 30
+    stack: int = 100_000
+
+
+class OrderedMap(dict[Any, Any], Node):
+    """Stands for collections.OrderedDict; extra state (torch's `_metadata`) is dropped."""
+
+    def set_state(self, state: Any) -> None:
+        """Ignores the attributes that torch hangs on a state dict.
+
+        Args:
+          state: A dict of attributes.
+
+        Raises:
+          WeightError: The state is not a dict.
+
+        Source: torch.nn.Module.state_dict documentation (`_metadata`).
+        """
+        if not isinstance(state, dict):
+            super().set_state(state)
+
+
+Lookup = Callable[[str, str], Rule | None]
+
+
+def table_lookup(table: Mapping[tuple[str, str], Rule]) -> Lookup:
+    """Makes a lookup that allows exactly the globals of a table.
+
+    Args:
+      table: Rules by (module, name).
+
+    Returns:
+      A function from (module, name) to the rule or None.
+
+    Source: ours.
+    """
+    return lambda module, name: table.get((module, name))
+
+
+def checked_key(key: Any) -> Any:
+    """Passes dict keys and set members that hash quickly and without recursion.
+
+    Args:
+      key: Anything.
+
+    Returns:
+      The same key.
+
+    Raises:
+      WeightError: It is neither text nor an integer below 2**63.
+
+    Source: ours.
+    """
+    if type(key) is str or (isinstance(key, int) and -_MAX_KEY_INT <= key < _MAX_KEY_INT):
+        return key
+    raise errors.WeightError(f"a {type(key).__name__} is used as a key; only text and integers are")
+
+
+def check_nesting(value: Any, depth: int) -> None:
+    """Refuses values that are nested too deeply or contain themselves.
+
+    Args:
+      value: Result of the machine.
+      depth: Allowed number of containers inside each other.
+
+    Raises:
+      WeightError: The value is too deep or cyclic.
+
+    Source: ours; iterative depth-first search, each container visited once.
+    """
+    heights: dict[int, int] = {}  # finished containers: containers on the longest way down
+    on_path: set[int] = set()
+    pending: list[tuple[Any, bool]] = [(value, False)]
+    while pending:
+        item, finished = pending.pop()
+        if id(item) in heights:
+            continue
+        inside = _inside(item)
+        if finished:
+            on_path.discard(id(item))
+            height = 1 + max((heights.get(id(part), 0) for part in inside), default=0)
+            if height > depth:
+                raise errors.WeightError(f"containers are nested more than {depth} deep; refused")
+            heights[id(item)] = height
+        elif inside:
+            if id(item) in on_path:
+                raise errors.WeightError("an object contains itself; refused")
+            on_path.add(id(item))
+            pending.append((item, True))
+            pending.extend((part, False) for part in inside)
+
+
+def _inside(item: Any) -> tuple[Any, ...]:
+    if isinstance(item, dict):
+        return tuple(item.values())  # keys are strings and integers
+    if isinstance(item, list | tuple | set | frozenset):
+        return tuple(item)
+    return item.children() if isinstance(item, Node) else ()
+
+
+def printable(value: Any) -> str:
+    """Formats text from a file so that it stays short and on one line.
+
+    Args:
+      value: Anything; strings come from the file.
+
+    Returns:
+      ASCII text of at most 80 characters.
+
+    Source: ours.
+    """
+    text = ascii(value) if isinstance(value, str) else type(value).__name__
+    return text if len(text) <= 80 else text[:77] + "..."
