@@ -9,7 +9,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 
-from ganavatar_jax.core.arrays import Array, Int, PRNGKeyArray
+from ganavatar_jax.core.arrays import Array, Int, Key, PRNGKeyArray
 
 
 def stream(root: PRNGKeyArray, name: str, step: int | Int[Array, ""] = 0) -> PRNGKeyArray:
@@ -28,7 +28,7 @@ def stream(root: PRNGKeyArray, name: str, step: int | Int[Array, ""] = 0) -> PRN
     return jax.random.fold_in(jax.random.fold_in(root, zlib.crc32(name.encode())), step)
 
 
-def per_sample(key: PRNGKeyArray, ids: Int[Array, " b"]) -> PRNGKeyArray:
+def per_sample(key: PRNGKeyArray, ids: Int[Array, " b"]) -> Key[Array, " b"]:
     """Derives one key for each global sample id.
 
     Args:
