@@ -53,17 +53,16 @@ def conv2d_up2(x: Float[Array, "b h w i"], weight: Float[Array, "3 3 i o"]) -> F
     """
     # Phase "even" of the transposed convolution mixes w[2] of the sample before and w[0] of the
     # sample itself; phase "odd" is w[1] alone.
-    even, odd = jnp.array([2, 0]), jnp.array([1])
-    both = {"even": even, "odd": odd}
-    pad = {"even": (1, 1), "odd": (0, 0)}
+    taps = {"even": slice(None, None, -2), "odd": slice(1, 2)}
+    pads = {"even": (1, 1), "odd": (0, 0)}
     rows = []
     for row in ("even", "odd"):
         columns = [
             _correlate(
                 x,
-                weight[both[row]][:, both[column]],
+                weight[taps[row], taps[column]],
                 stride=1,
-                pads=(pad[row], pad[column]),
+                pads=(pads[row], pads[column]),
             )
             for column in ("even", "odd")
         ]
