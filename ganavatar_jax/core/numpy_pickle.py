@@ -92,6 +92,26 @@ class ArrayNode(pickle_values.Node):
             )
         self.array = flat.reshape(shape, order="F" if is_fortran else "C")
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the array."""
+        return 0 if self.array is None else self.array.nbytes
+
+    def to_plain(self) -> np.ndarray:
+        """Copies the array out of the file.
+
+        Returns:
+          An owned, writeable array.
+
+        Raises:
+          WeightError: The pickle never filled it.
+
+        Source: ours.
+        """
+        if self.array is None:
+            raise errors.WeightError("a numpy array was started and never filled; damaged pickle")
+        return self.array.copy(order="C")
+
 
 def check_shape(shape: Any) -> None:
     """Checks that a shape from a file is a short tuple of non-negative integers.
@@ -229,33 +249,11 @@ def read_numpy_pickle(path: str | pathlib.Path) -> Any:
     Source: ours.
     """
     path = pathlib.Path(path)
+    buffer = open_mapped(path)
     value, _ = safe_pickle.load(
-        open_mapped(path), label=str(path), lookup=pickle_values.table_lookup(NUMPY_RULES)
+        buffer, label=str(path), lookup=pickle_values.table_lookup(NUMPY_RULES)
     )
     try:
-        return _plain(value, {})
+        return pickle_values.to_plain(value, budget=2 * len(buffer))
     except errors.WeightError as error:
         raise errors.WeightError(f"{path}: {error}") from error
-
-
-def _plain(value: Any, done: dict[int, Any]) -> Any:
-    """Replaces nodes by arrays; shared containers stay shared, so the work is linear."""
-    if id(value) in done:
-        return done[id(value)]
-    result: Any
-    if isinstance(value, dict):
-        result = {key: _plain(part, done) for key, part in value.items()}
-    elif isinstance(value, list | tuple):
-        result = type(value)(_plain(part, done) for part in value)
-    elif isinstance(value, ArrayNode):
-        if value.array is None:
-            raise errors.WeightError("a numpy array was started and never filled; damaged pickle")
-        result = value.array.copy(order="C")
-    elif isinstance(value, memoryview):
-        result = bytes(value)
-    elif value is None or isinstance(value, bool | int | float | str | bytes):
-        return value
-    else:
-        raise errors.WeightError(f"a {type(value).__name__} is left where data should be; refused")
-    done[id(value)] = result
-    return result

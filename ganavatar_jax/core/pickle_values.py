@@ -39,6 +39,24 @@ class Node:
         """
         return ()
 
+    def to_plain(self) -> Any:
+        """Returns the object as plain data, usually an array.
+
+        Returns:
+          Plain data that owns its memory.
+
+        Raises:
+          WeightError: It cannot be shown as plain data.
+
+        Source: ours.
+        """
+        raise errors.WeightError(f"holds a {type(self).__name__} where plain data should be")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that `to_plain` takes."""
+        return 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
@@ -180,3 +198,55 @@ def printable(value: Any) -> str:
     """
     text = ascii(value) if isinstance(value, str) else type(value).__name__
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def to_plain(value: Any, *, budget: int) -> Any:
+    """Turns a result of the machine into plain containers, numbers, text and arrays.
+
+    Args:
+      value: The result, or a part of it.
+      budget: Bytes that the arrays may take together; views that share data are copied.
+
+    Returns:
+      The plain value; containers that were shared stay shared, so the work is linear.
+
+    Raises:
+      WeightError: A part has no plain form, or the arrays exceed the budget.
+
+    Source: ours.
+    """
+    return _Converter(budget).convert(value)
+
+
+class _Converter:
+    """Recursion of `to_plain`; its depth is bounded because `check_nesting` came before."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._done: dict[int, Any] = {}
+
+    def convert(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool | int | float | str | bytes):
+            return value
+        if id(value) not in self._done:
+            self._done[id(value)] = self._fresh(value)
+        return self._done[id(value)]
+
+    def _fresh(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self.convert(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self.convert(part) for part in value]
+        if isinstance(value, tuple):
+            return tuple(self.convert(part) for part in value)
+        if isinstance(value, Global):
+            return value.full_name
+        return self._spend(value)
+
+    def _spend(self, value: Any) -> Any:
+        self._budget -= value.nbytes if isinstance(value, Node | memoryview) else 0
+        if self._budget < 0:
+            raise errors.WeightError("its arrays are larger than the file that holds them; refused")
+        if isinstance(value, Node):
+            return value.to_plain()
+        return bytes(value) if isinstance(value, memoryview) else set(value)
