@@ -6,8 +6,8 @@ Training data maps by u8 / 127.5 - 1; network outputs become u8 by truncation of
 8.2, 10.1 and 11.2.
 """
 
-import numpy as np
 import jax.numpy as jnp
+import numpy as np
 
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 

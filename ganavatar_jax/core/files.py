@@ -1,0 +1,109 @@
+"""Files that are either whole or absent: written beside their place, then renamed into it.
+
+A run may be killed at any moment; a reader must never meet half a file. The only other module of
+core that touches the disk is `portable`.
+"""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from ganavatar_jax.core import errors
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Yields a temporary path that becomes `path` when the block ends without an exception.
+
+    Args:
+      path: Where the file shall be; missing parent folders are made. The temporary name keeps
+        the suffix, for writers that choose their format by it.
+
+    Returns:
+      A context manager whose value is the path to write to.
+
+    Raises:
+      RunError: the folder cannot be made, or the finished file cannot be moved into place.
+
+    Source: ours.
+    """
+    target = pathlib.Path(path)
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    make_folder(target.parent)
+    try:
+        yield temporary
+        try:
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except OSError as error:
+            raise write_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a whole file at once, so that a kill leaves the old content or the new one.
+
+    Args:
+      path: The file; missing parent folders are made.
+      content: Text (stored as UTF-8) or bytes.
+
+    Raises:
+      RunError: the file cannot be written.
+
+    Source: ours.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_path(path) as temporary:
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes a folder and its parents unless they are there.
+
+    Args:
+      path: The folder.
+
+    Returns:
+      The folder's path.
+
+    Raises:
+      RunError: a file is in the way, or there is no permission.
+
+    Source: ours.
+    """
+    folder = pathlib.Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        blocker = next(p for p in (folder, *folder.parents) if p.exists() and not p.is_dir())
+        raise errors.RunError(
+            f"{folder}: expected a folder, but {blocker} is a file; choose another folder or move "
+            f"that file away."
+        ) from error
+    except OSError as error:
+        raise write_error(folder, error) from error
+    return folder
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError:
+    """Words an operating-system error as one line for the user.
+
+    Args:
+      path: What could not be written.
+      error: Why.
+
+    Returns:
+      The error to raise.
+
+    Source: ours.
+    """
+    return errors.RunError(
+        f"{os.fspath(path)}: cannot be written ({error.strerror or error}); check the permissions "
+        f"and the free space, or choose another folder."
+    )

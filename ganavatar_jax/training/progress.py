@@ -1,0 +1,172 @@
+"""Progress that reads well in a terminal and in a log file, and a stop that loses nothing.
+
+In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that the file stays
+short. Ctrl-C or SIGTERM asks the loop to save and leave; asking again aborts at once.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Mapping
+from typing import IO
+
+import tqdm
+
+_LOG = logging.getLogger(__name__)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """The user asked to stop and the state is saved; `main` prints the message, exit code 130."""
+
+
+class Progress:
+    """Shows how far a loop is, its seconds per unit and the time it still needs.
+
+    Attributes:
+      done: Units done, those before a resume included.
+    """
+
+    def __init__(
+        self,
+        total: float,
+        *,
+        unit: str,
+        title: str,
+        initial: float = 0.0,
+        every_s: float = 30.0,
+        stream: IO[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts the clock.
+
+        Args:
+          total: Units of the whole loop.
+          unit: What is counted: "kimg", "it", "frame".
+          title: Put before every line, e.g. the stage.
+          initial: Units done before, when resumed.
+          every_s: Seconds between lines when the stream is not a terminal.
+          stream: Where to write; None is stderr.
+          clock: Seconds, monotonic.
+
+        Source: ours.
+        """
+        self.done = initial
+        self._total, self._unit, self._title = total, unit, title
+        self._stream = stream if stream is not None else sys.stderr
+        self._clock, self._every_s = clock, every_s
+        self._line_time, self._line_done = clock(), initial
+        self._shown: dict[str, float] = {}
+        self._bar = None
+        if self._stream.isatty():
+            self._bar = tqdm.tqdm(
+                total=total,
+                initial=initial,
+                unit=unit,
+                desc=title,
+                file=self._stream,
+                dynamic_ncols=True,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit} "
+                "[{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]",
+            )
+
+    def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
+        """Counts work done and shows it when it is time.
+
+        Args:
+          amount: Units done since the last call.
+          metrics: Name -> value to show from now on; None keeps the last ones.
+
+        Source: ours.
+        """
+        self.done += amount
+        if metrics is not None:
+            self._shown = dict(metrics)
+        if self._bar is not None:
+            self._bar.set_postfix(self._shown, refresh=False)
+            self._bar.update(amount)
+        elif self.done > self._line_done and self._clock() - self._line_time >= self._every_s:
+            self._write_line()
+
+    def close(self) -> None:
+        """Shows the final state.
+
+        Source: ours.
+        """
+        if self._bar is not None:
+            self._bar.close()
+        elif self.done > self._line_done:
+            self._write_line()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write_line(self) -> None:
+        now = self._clock()
+        # The rate of the last interval: the first one contains the compilation.
+        rate_s = (now - self._line_time) / (self.done - self._line_done)
+        left_s = max(self._total - self.done, 0.0) * rate_s
+        share = self.done / self._total if self._total else 1.0
+        metrics = "".join(f", {name} {value:.4g}" for name, value in self._shown.items())
+        print(
+            f"{self._title}: {self.done:.6g}/{self._total:.6g} {self._unit} ({share:.0%}), "
+            f"{rate_s:.3g} s/{self._unit}, {tqdm.tqdm.format_interval(left_s)} left{metrics}",
+            file=self._stream,
+            flush=True,
+        )
+        self._line_time, self._line_done = now, self.done
+
+
+class StopRequest:
+    """Turns the first SIGINT or SIGTERM into a flag; the second aborts the program.
+
+    Use it as a context manager around a loop that looks at `requested` between steps. Outside
+    the main thread signals cannot be caught, and the flag stays down.
+
+    Attributes:
+      requested: Whether the loop should save and leave.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        if self.requested:
+            self._restore()
+            raise KeyboardInterrupt("aborted; what was done since the last checkpoint is lost")
+        self.requested = True
+        _LOG.warning(
+            "%s: stopping after this step with a checkpoint; once more aborts at once.",
+            signal.Signals(number).name,
+        )
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous.clear()
