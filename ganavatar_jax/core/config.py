@@ -11,12 +11,17 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+import ml_collections
+
 from ganavatar_jax.core import errors
 
 _T = TypeVar("_T")
+_SECTIONS = (Mapping, ml_collections.ConfigDict)  # a ConfigDict is no Mapping
 
 
-def resolve(cls: type[_T], values: Mapping[str, Any], *, path: str = "config") -> _T:
+def resolve(
+    cls: type[_T], values: Mapping[str, Any] | ml_collections.ConfigDict, *, path: str = "config"
+) -> _T:
     """Builds a config dataclass from a mapping, checking every key and type.
 
     Args:
@@ -74,7 +79,7 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):
             return value
-        if not isinstance(value, Mapping):
+        if not isinstance(value, _SECTIONS):
             raise _mistyped(path, "a section of keys", value)
         return resolve(hint, value, path=path)
     if origin in (typing.Union, types.UnionType):
@@ -105,7 +110,7 @@ def _coerce_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
         except errors.ConfigError:
             continue
     for option in options:
-        if dataclasses.is_dataclass(option) and isinstance(value, Mapping):
+        if dataclasses.is_dataclass(option) and isinstance(value, _SECTIONS):
             return _coerce(option, value, path)
     names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
     raise _mistyped(path, names, value)

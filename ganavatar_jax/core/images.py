@@ -12,7 +12,7 @@ import numpy as np
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 
 
-def from_u8(image_u8: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
+def from_u8(image_u8: UInt8[Array | np.ndarray, "*b h w c"]) -> Float[Array, "*b h w c"]:
     """Maps 0..255 to [-1, 1] as float32.
 
     Args:
@@ -26,7 +26,7 @@ def from_u8(image_u8: UInt8[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
     return jnp.asarray(image_u8, jnp.float32) / 127.5 - 1.0
 
 
-def to_u8(image: Float[Array, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
+def to_u8(image: Float[Array | np.ndarray, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
     """Maps [-1, 1] to 0..255 on the host: clamp, then truncate x * 127.5 + 128.
 
     Args:
