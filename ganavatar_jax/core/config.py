@@ -123,7 +123,9 @@ def _coerce_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ..
         return tuple(_coerce(args[0], v, f"{path}[{i}]") for i, v in enumerate(value))
     if len(value) != len(args):
         raise _mistyped(path, f"{len(args)} values", value)
-    return tuple(_coerce(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    return tuple(
+        _coerce(a, v, f"{path}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True))
+    )
 
 
 def _mistyped(path: str, expected: str, value: Any) -> errors.ConfigError:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from helpers import compare
 
 EXPECTED = np.array([[1.0, 2.0], [3.0, 4.0]])
