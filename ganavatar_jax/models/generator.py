@@ -307,13 +307,29 @@ def make_draws(
     """
     if key is None:
         return None
-    noise = synthesis.draw_noise(
-        rng.stream(key, "noise"), ids, resolution=config.plane_resolution
-    )
+    noise = make_noise(rng.stream(key, "noise"), ids, config)
     render = volume.make_draws(
         rng.stream(key, "render"), ids, config.render, rays=resolution * resolution
     )
     return GeneratorDraws(noise=noise, render=render)
+
+
+def make_noise(
+    key: PRNGKeyArray, ids: Int[Array, " b"], config: GeneratorConfig
+) -> dict[str, dict[str, Float[Array, "b h w"]]]:
+    """Draws the noise maps of the synthesis layers.
+
+    Args:
+      key: Random key.
+      ids: Global sample ids.
+      config: Sizes.
+
+    Returns:
+      One map for each sample and convolution.
+
+    Source: Karras et al. 2019.
+    """
+    return synthesis.draw_noise(key, ids, resolution=config.plane_resolution)
 
 
 def make_planes(

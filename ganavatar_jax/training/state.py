@@ -1,0 +1,99 @@
+"""Everything a GAN training carries from step to step: arrays only."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ganavatar_jax.core import rng, trees
+from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
+from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.training import optimizers
+
+
+@trees.pytree_dataclass
+class GanState:
+    """State of a GAN training.
+
+    Attributes:
+      g: Generator variables {"params", "buffers"}.
+      d: Discriminator variables {"params"}.
+      g_ema: Averaged generator variables.
+      g_opt: Optimiser state of the generator.
+      d_opt: Optimiser state of the discriminator.
+      augment_p: Probability of each augmentation, [0, 1].
+      real_sign: Sum and count of the signs of real logits since the last adaptation, [2].
+    """
+
+    g: Any
+    d: Any
+    g_ema: Any
+    g_opt: optimizers.AdamState
+    d_opt: optimizers.AdamState
+    augment_p: Float[Array, ""]
+    real_sign: Float[Array, "2"]
+
+
+def make_state(
+    key: PRNGKeyArray,
+    g_config: generator.GeneratorConfig,
+    d_config: discriminator.DiscriminatorConfig,
+    g_adam: optimizers.AdamConfig,
+    d_adam: optimizers.AdamConfig,
+    *,
+    augment_p: float = 0.0,
+) -> GanState:
+    """Makes a fresh state.
+
+    Args:
+      key: Random key.
+      g_config: Sizes of the generator.
+      d_config: Sizes of the discriminator.
+      g_adam: Optimiser of the generator.
+      d_adam: Optimiser of the discriminator.
+      augment_p: Initial probability of each augmentation.
+
+    Returns:
+      Fresh networks, their average, zero moments.
+
+    Source: ours.
+    """
+    g = generator.init(rng.stream(key, "init.g"), g_config)
+    d = discriminator.init(rng.stream(key, "init.d"), d_config)
+    return from_networks(g, d, g, g_adam, d_adam, augment_p=augment_p)
+
+
+def from_networks(
+    g: dict[str, Any],
+    d: dict[str, Any],
+    g_ema: dict[str, Any],
+    g_adam: optimizers.AdamConfig,
+    d_adam: optimizers.AdamConfig,
+    *,
+    augment_p: float = 0.0,
+) -> GanState:
+    """Makes a state around given networks, e.g. a pretrained start.
+
+    Args:
+      g: Generator variables.
+      d: Discriminator variables.
+      g_ema: Averaged generator variables.
+      g_adam: Optimiser of the generator.
+      d_adam: Optimiser of the discriminator.
+      augment_p: Initial probability of each augmentation.
+
+    Returns:
+      The state; optimiser moments start at zero, as in the original's resume.
+
+    Source: EG3D reference behaviour (optimiser state is not restored from a snapshot).
+    """
+    return GanState(
+        g=g,
+        d=d,
+        # A copy: a donated state must not hold one array twice.
+        g_ema=jax.tree.map(jnp.copy, g_ema),
+        g_opt=optimizers.init(g["params"], g_adam),
+        d_opt=optimizers.init(d["params"], d_adam),
+        augment_p=jnp.asarray(augment_p, jnp.float32),
+        real_sign=jnp.zeros((2,), jnp.float32),
+    )
