@@ -1,0 +1,195 @@
+"""Brings expression codes to comparable scale, as input of the mapping network.
+
+Coefficients differ a hundredfold in spread (MediaPipe's cheekPuff stays below 0.001). Either each
+is standardised, or their principal components are. Fitted on training codes, kept beside the
+network, applied to any code with the same names. `apply` and `invert` use operators only, so they
+also work on traced JAX arrays.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ganavatar_jax.core import errors, files
+from ganavatar_jax.core.arrays import Array, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeNormalizer:
+    """An affine map of codes to normalised codes, and one back.
+
+    normalised = (code - mean) @ forward; code = normalised @ backward + mean.
+    """
+
+    names: tuple[str, ...]
+    mean: Float[np.ndarray, " e"]
+    forward: Float[np.ndarray, "e k"]
+    backward: Float[np.ndarray, "k e"]
+
+    def apply(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray | Array, "*b k"]:
+        """Normalises codes.
+
+        Args:
+          codes: Codes with this normaliser's names.
+
+        Returns:
+          Normalised codes: mean 0, standard deviation 1 over the codes it was fitted on (less
+          for coefficients that hardly vary).
+        """
+        return (codes - self._mean_like(codes)) @ self.forward
+
+    def invert(
+        self, normalized: Float[np.ndarray | Array, "*b k"]
+    ) -> Float[np.ndarray | Array, "*b e"]:
+        """Maps normalised codes back.
+
+        Args:
+          normalized: Normalised codes.
+
+        Returns:
+          Codes; exact unless components were dropped, then the nearest codes they span.
+        """
+        codes = normalized @ self.backward
+        return codes + self._mean_like(codes)
+
+    def _mean_like(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray, "*ones e"]:
+        return self.mean[(None,) * (codes.ndim - 1)]  # JAX may be set to refuse rank promotion.
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain lists, ready for JSON; `from_dict` reads them."""
+        return {
+            "names": list(self.names),
+            "mean": self.mean.tolist(),
+            "forward": self.forward.tolist(),
+            "backward": self.backward.tolist(),
+        }
+
+
+def fit(
+    codes: Float[np.ndarray, "f e"],
+    names: Sequence[str],
+    *,
+    method: Literal["standardize", "pca"] = "standardize",
+    components: int | None = None,
+    min_std: float = 0.01,
+) -> CodeNormalizer:
+    """Fits a normaliser to codes.
+
+    Args:
+      codes: Training codes, one row per frame, all finite.
+      names: Name of each coefficient.
+      method: "standardize" scales each coefficient by itself; "pca" turns them into
+        uncorrelated ones, largest spread first (PCA whitening).
+      components: Number kept with "pca"; None keeps all.
+      min_std: Smallest standard deviation divided by, so that noise of coefficients that hardly
+        vary is not blown up; in code units.
+
+    Returns:
+      The normaliser.
+
+    Raises:
+      ValueError: codes and names disagree, codes are not finite or empty, or an option is out
+        of its range.
+
+    Source: ours; PCA whitening as in Hyvarinen et al. 2009, chapter 5.
+    """
+    count, width = codes.shape
+    if width != len(names) or count == 0 or not np.isfinite(codes).all():
+        raise ValueError(
+            f"expected finite codes [f {len(names)}], one column per name; got {codes.shape}. "
+            "Keep only rows that were found."
+        )
+    limit = width if method == "pca" else None
+    if min_std <= 0 or (components is not None and (limit is None or not 1 <= components <= limit)):
+        raise ValueError(
+            f'expected min_std > 0 and components in 1..{width} with method "pca" only; '
+            f"got {min_std=}, {components=}, {method=}."
+        )
+    values = codes.astype(np.float64)
+    mean = values.mean(axis=0)
+    if method == "standardize":
+        axes, std = np.eye(width), values.std(axis=0)
+    else:
+        _, spread, axes = np.linalg.svd(values - mean, full_matrices=True)
+        std = np.zeros(width)
+        std[: len(spread)] = spread / np.sqrt(count)
+    axes, scale = axes[:components], np.maximum(std, min_std)[:components]
+    forward, backward = (axes / scale[:, None]).T, axes * scale[:, None]
+    return CodeNormalizer(tuple(names), *(a.astype(np.float32) for a in (mean, forward, backward)))
+
+
+def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
+    """Rebuilds a normaliser from `CodeNormalizer.to_dict`.
+
+    Args:
+      values: Mapping with names, mean, forward and backward.
+
+    Returns:
+      The normaliser.
+
+    Raises:
+      DataFormatError: a key is missing or shapes disagree.
+
+    Source: ours.
+    """
+    missing = [field.name for field in dataclasses.fields(CodeNormalizer)]
+    missing = [name for name in missing if name not in values]
+    if missing:
+        raise errors.DataFormatError(
+            f"code normaliser: expected keys names, mean, forward, backward; {missing} missing. "
+            "Fit it anew."
+        )
+    names = tuple(str(name) for name in values["names"])
+    mean, forward, backward = (
+        np.asarray(values[key], np.float32) for key in ("mean", "forward", "backward")
+    )
+    width = len(names)
+    if mean.shape != (width,) or forward.shape[:1] != (width,) or backward.T.shape != forward.shape:
+        raise errors.DataFormatError(
+            f"code normaliser: expected mean [{width}], forward [{width} k], backward "
+            f"[k {width}]; got {mean.shape}, {forward.shape}, {backward.shape}. Fit it anew."
+        )
+    return CodeNormalizer(names, mean, forward, backward)
+
+
+def save_npz(path: str | os.PathLike[str], normalizer: CodeNormalizer) -> None:
+    """Writes a normaliser to an NPZ file, exactly.
+
+    Args:
+      path: File to write, ending in .npz.
+      normalizer: What to write.
+
+    Raises:
+      RunError: the file cannot be written.
+
+    Source: ours.
+    """
+    with files.atomic_path(path) as temporary:
+        np.savez(
+            temporary,
+            names=np.array(normalizer.names),
+            mean=normalizer.mean,
+            forward=normalizer.forward,
+            backward=normalizer.backward,
+        )
+
+
+def load_npz(path: str | os.PathLike[str]) -> CodeNormalizer:
+    """Reads a normaliser written by `save_npz`.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The normaliser.
+
+    Raises:
+      DataFormatError: a key is missing or shapes disagree.
+
+    Source: ours.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        return from_dict(dict(arrays))
