@@ -81,8 +81,8 @@ def fit(
     Args:
       codes: Training codes, one row per frame, all finite.
       names: Name of each coefficient.
-      method: "standardize" scales each coefficient by itself; "pca" turns them into
-        uncorrelated ones, largest spread first (PCA whitening).
+      method: "standardize" scales each coefficient by itself; "pca" whitens: uncorrelated
+        components, largest spread first.
       components: Number kept with "pca"; None keeps all.
       min_std: Smallest standard deviation divided by, so that noise of coefficients that hardly
         vary is not blown up; in code units.
@@ -91,8 +91,7 @@ def fit(
       The normaliser.
 
     Raises:
-      ValueError: codes and names disagree, codes are not finite or empty, or an option is out
-        of its range.
+      ValueError: codes are empty, not finite or not as wide as names; or an option is wrong.
 
     Source: ours; PCA whitening as in Hyvarinen et al. 2009, chapter 5.
     """
@@ -102,8 +101,8 @@ def fit(
             f"expected finite codes [f {len(names)}], one column per name; got {codes.shape}. "
             "Keep only rows that were found."
         )
-    limit = width if method == "pca" else None
-    if min_std <= 0 or (components is not None and (limit is None or not 1 <= components <= limit)):
+    most = width if method == "pca" else 0
+    if min_std <= 0 or (components is not None and not 1 <= components <= most):
         raise ValueError(
             f'expected min_std > 0 and components in 1..{width} with method "pca" only; '
             f"got {min_std=}, {components=}, {method=}."
@@ -118,7 +117,7 @@ def fit(
         std[: len(spread)] = spread / np.sqrt(count)
     axes, scale = axes[:components], np.maximum(std, min_std)[:components]
     forward, backward = (axes / scale[:, None]).T, axes * scale[:, None]
-    return CodeNormalizer(tuple(names), *(a.astype(np.float32) for a in (mean, forward, backward)))
+    return CodeNormalizer(tuple(names), *(x.astype(np.float32) for x in (mean, forward, backward)))
 
 
 def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
