@@ -18,7 +18,6 @@ Shapes = dict[str, Shape]
 FILTER = "resample_filter"
 LABEL_STD = "dataset_label_std"
 _FILTER_SHAPE = (4, 4)
-_FEATURES = 32  # channels of a plane, of the feature image and of the super-resolution's input
 
 # Class: (resolution, channels) of both blocks, and whether a filter is stored at the top.
 SUPERRESOLUTIONS: dict[str, tuple[tuple[tuple[int, int], tuple[int, int]], bool]] = {
@@ -77,7 +76,7 @@ def generator_shapes(architecture: Mapping[str, Any]) -> Shapes:
     shapes.update(_mapping("backbone.mapping.", architecture, w_dim, first))
     if has_filter:
         shapes[f"superresolution.{FILTER}"] = _FILTER_SHAPE
-    inputs = _FEATURES
+    inputs = architecture["decoder_features"]
     for index, (side, outputs) in enumerate(blocks):
         prefix = f"superresolution.block{index}."
         rgb = architecture["img_channels"]
@@ -85,7 +84,7 @@ def generator_shapes(architecture: Mapping[str, Any]) -> Shapes:
         inputs = outputs
     hidden, plane = architecture["decoder_hidden"], architecture["plane_channels"] // 3
     shapes.update(_linear("decoder.net.0.", plane, hidden))
-    shapes.update(_linear("decoder.net.2.", hidden, 1 + _FEATURES))
+    shapes.update(_linear("decoder.net.2.", hidden, 1 + architecture["decoder_features"]))
     return shapes
 
 
@@ -128,7 +127,8 @@ def generator_architecture(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
     Returns:
       z_dim, w_dim, c_dim, img_channels, channel_base, channel_max, num_mapping_layers, num_ws,
-      plane_resolution, plane_channels, decoder_hidden, superresolution.
+      plane_resolution, plane_channels (of all three planes together), decoder_hidden,
+      decoder_features, superresolution.
 
     Raises:
       WeightError: A tensor that says one of them is missing.
@@ -156,6 +156,7 @@ def generator_architecture(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "plane_resolution": max(channels),
         "plane_channels": _shape(shapes, "backbone.synthesis.b4.torgb.bias", 1)[0],
         "decoder_hidden": _shape(shapes, "decoder.net.0.bias", 1)[0],
+        "decoder_features": _shape(shapes, "decoder.net.2.bias", 1)[0] - 1,
         "superresolution": known.get(blocks, f"with blocks {blocks}"),
     }
 

@@ -27,7 +27,7 @@ _MAX_TENSORS = 100_000
 _MAX_ATTRIBUTE_BYTES = 1 << 24
 
 
-class PlainMap(dict[Any, Any], pickle_values.Node):
+class PlainMap(pickle_values.MapNode):
     """Stands for dnnlib.util.EasyDict: a dict whose state is more items."""
 
     def set_state(self, state: Any) -> None:
@@ -267,8 +267,8 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     """
     path = pathlib.Path(path)
     buffer = numpy_pickle.open_mapped(path)
-    if torch_zip.is_archive(buffer):
-        raise errors.WeightError(f"{path}: is a torch.save archive; a snapshot pickle is expected")
+    if torch_zip.is_archive(buffer) or torch_tensors.is_stream(buffer):
+        raise errors.WeightError(f"{path}: is a torch.save or zip file, not a snapshot pickle")
     value, end = safe_pickle.load(buffer, label=str(path), lookup=allowed)
     if not isinstance(value, dict) or end != len(buffer):
         raise errors.WeightError(f"{path}: is not one dict of networks; not an EG3D snapshot")

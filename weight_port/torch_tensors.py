@@ -16,6 +16,7 @@ from ganavatar_jax.core import errors, numpy_pickle, pickle_values, safe_pickle
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C  # first value of a torch.save stream
 _STREAM_PROTOCOL = 1001
+_STREAM_START = b"\x80\x02\x8a\x0a" + STREAM_MAGIC.to_bytes(10, "little") + b"."
 _STREAM_LIMITS = pickle_values.Limits(opcodes=1000, depth=8, stack=100)
 _NO_RULE = pickle_values.Rule()
 
@@ -31,6 +32,20 @@ STORAGE_DTYPES = {
     "ByteStorage": "<u1",
     "BoolStorage": "|b1",
 }
+
+
+def is_stream(buffer: memoryview) -> bool:
+    """Tells whether the bytes begin like a legacy torch.save stream.
+
+    Args:
+      buffer: A file's bytes.
+
+    Returns:
+      True for a stream.
+
+    Source: torch's legacy serialisation format.
+    """
+    return bytes(buffer[: len(_STREAM_START)]) == _STREAM_START
 
 
 class Storage(pickle_values.Node):

@@ -230,8 +230,13 @@ def open_mapped(path: pathlib.Path) -> memoryview:
     try:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:  # mmap raises ValueError for an empty file
-        raise errors.WeightError(f"{path}: cannot be read as a weight file: {error}") from error
+    except OSError as error:
+        reason = error.strerror or "unknown reason"
+        raise errors.WeightError(
+            f"{path}: weight file cannot be read ({reason}); check the path"
+        ) from error
+    except ValueError as error:  # mmap's answer to an empty file
+        raise errors.WeightError(f"{path}: is empty; copy the weight file again") from error
 
 
 def read_numpy_pickle(path: str | pathlib.Path) -> Any:

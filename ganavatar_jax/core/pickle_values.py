@@ -89,7 +89,21 @@ class Limits:
     stack: int = 100_000
 
 
-class OrderedMap(dict[Any, Any], Node):
+class MapNode(dict[Any, Any], Node):
+    """Base of nodes that are dicts and may also receive state."""
+
+    def children(self) -> tuple[Any, ...]:
+        """Lists the dict's values.
+
+        Returns:
+          The values.
+
+        Source: ours.
+        """
+        return tuple(self.values())
+
+
+class OrderedMap(MapNode):
     """Stands for collections.OrderedDict; extra state (torch's `_metadata`) is dropped."""
 
     def set_state(self, state: Any) -> None:
@@ -157,32 +171,34 @@ def check_nesting(value: Any, depth: int) -> None:
     """
     heights: dict[int, int] = {}  # finished containers: containers on the longest way down
     on_path: set[int] = set()
-    pending: list[tuple[Any, bool]] = [(value, False)]
+    pending: list[tuple[Any, tuple[Any, ...] | None]] = [(value, None)]
     while pending:
-        item, finished = pending.pop()
-        if id(item) in heights:
-            continue
-        inside = _inside(item)
-        if finished:
+        item, parts = pending.pop()
+        if parts is not None:  # all parts are done
             on_path.discard(id(item))
-            height = 1 + max((heights.get(id(part), 0) for part in inside), default=0)
-            if height > depth:
+            heights[id(item)] = 1 + max(heights.get(id(part), 0) for part in parts)
+            if heights[id(item)] > depth:
                 raise errors.WeightError(f"containers are nested more than {depth} deep; refused")
-            heights[id(item)] = height
-        elif inside:
+        elif id(item) not in heights:
+            parts = _PARTS.get(type(item), _parts_of_node)(item)
             if id(item) in on_path:
                 raise errors.WeightError("an object contains itself; refused")
-            on_path.add(id(item))
-            pending.append((item, True))
-            pending.extend((part, False) for part in inside)
+            if parts:
+                on_path.add(id(item))
+                pending.append((item, parts))
+                pending.extend((part, None) for part in parts)
 
 
-def _inside(item: Any) -> tuple[Any, ...]:
-    if isinstance(item, dict):
-        return tuple(item.values())  # keys are strings and integers
-    if isinstance(item, list | tuple | set | frozenset):
-        return tuple(item)
+def _parts_of_node(item: Any) -> tuple[Any, ...]:
     return item.children() if isinstance(item, Node) else ()
+
+
+_PARTS: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    dict: lambda item: tuple(item.values()),  # keys are text and integers
+    list: tuple,
+    tuple: tuple,
+    **dict.fromkeys((bool, int, float, str, bytes, type(None), set), lambda item: ()),
+}
 
 
 def printable(value: Any) -> str:

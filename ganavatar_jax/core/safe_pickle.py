@@ -17,6 +17,8 @@ from typing import Any
 
 from ganavatar_jax.core import errors, pickle_values
 
+_PROTO = b"\x80"  # first opcode of every pickle since protocol 2
+_MAX_NAME_BYTES = 255
 _MAX_INT_BYTES = 16  # torch's stream magic, the largest integer in any weight file, has 10
 _MAX_TEXT_BYTES = 1 << 24  # one embedded source text is about 100 kB
 
@@ -76,28 +78,42 @@ class _Machine:
         self._lookup = lookup
         self._persistent = persistent
         self._limits = limits
-        self._stack: list[Any] = []
+        self.stack: list[Any] = []
         self._marks: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
+        self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        for _ in range(self._limits.opcodes):
+        buffer, limits = self._buffer, self._limits
+        if buffer[self.position : self.position + 1] != _PROTO:
+            raise errors.WeightError("not a pickle of protocol 2 or newer; is this a weight file?")
+        for _ in range(limits.opcodes):
             self.opcode_at = self.position
-            opcode = self._take(1)[0]
+            if self.position >= len(buffer):
+                raise errors.WeightError("the pickle has no end; truncated")
+            opcode = buffer[self.position]
+            self.position += 1
             if opcode == _STOP:
-                value = self._pop()
-                if self._stack or self._marks:
-                    raise errors.WeightError("values are left over at the end; damaged pickle")
-                return value
-            handler = _HANDLERS.get(opcode)
-            if handler is None:
+                return self._finish()
+            if opcode not in _OPCODES:
                 raise errors.WeightError(f"opcode 0x{opcode:02x} is not allowed in a weight file")
-            handler(self)
-            if len(self._stack) > self._limits.stack or len(self._marks) > self._limits.depth:
+            operand, handler = _OPCODES[opcode]
+            if operand is None:
+                handler(self)
+            elif self.position + operand.size > len(buffer):
+                raise errors.WeightError("an opcode passes the end of the file; truncated")
+            else:
+                (number,) = operand.unpack_from(buffer, self.position)
+                self.position += operand.size
+                handler(self, number)
+            if len(self.stack) > limits.stack or len(self._marks) > limits.depth:
                 raise errors.WeightError("the pickle's stack is too deep; refused")
-        raise errors.WeightError(f"more than {self._limits.opcodes} opcodes; refused")
+        raise errors.WeightError(f"more than {limits.opcodes} opcodes; refused")
 
-    # Reading ------------------------------------------------------------------------------------
+    def _finish(self) -> Any:
+        value = self._pop()
+        if self.stack or self._marks:
+            raise errors.WeightError("values are left over at the end; damaged pickle")
+        return value
 
     def _take(self, count: int) -> memoryview:
         left = len(self._buffer) - self.position
@@ -106,83 +122,68 @@ class _Machine:
         self.position += count
         return self._buffer[self.position - count : self.position]
 
-    def _number(self, layout: str) -> Any:
-        return struct.unpack(layout, self._take(struct.calcsize(layout)))[0]
-
-    def _text(self, length: int) -> str:
-        if length > _MAX_TEXT_BYTES:
-            raise errors.WeightError(f"a text of {length} bytes is too long; refused")
-        try:
-            return str(self._take(length), "utf-8")
-        except UnicodeDecodeError as error:
-            raise errors.WeightError("a text is not valid UTF-8; damaged pickle") from error
-
     def _line(self) -> str:
-        for length in range(256):
-            if self._take(1)[0] == 0x0A:
-                self.position -= length + 1
-                return self._text(length + 1)[:-1]
-        raise errors.WeightError("a global's name is longer than 255 bytes; refused")
-
-    # Stack --------------------------------------------------------------------------------------
-
-    def push(self, value: Any) -> None:
-        self._stack.append(value)
+        start = self.position
+        while self._take(1) != b"\n":
+            if self.position - start > _MAX_NAME_BYTES:
+                raise errors.WeightError("a global's name is too long; refused")
+        return _decode(self._buffer[start : self.position - 1])
 
     def _pop(self) -> Any:
-        if not self._stack:
+        if not self.stack:
             raise errors.WeightError("an opcode finds no value to work on; damaged pickle")
-        return self._stack.pop()
+        return self.stack.pop()
 
     def _pop_mark(self) -> list[Any]:
         if not self._marks:
             raise errors.WeightError("an opcode finds no mark to go back to; damaged pickle")
-        items, self._stack = self._stack, self._marks.pop()
+        items, self.stack = self.stack, self._marks.pop()
         return items
 
     def _top(self, kind: type) -> Any:
-        if not self._stack or type(self._stack[-1]) not in _CONTAINERS[kind]:
-            got = type(self._stack[-1]).__name__ if self._stack else "nothing"
-            raise errors.WeightError(f"items are added to {got} instead of a {kind.__name__}")
-        return self._stack[-1]
+        if not self.stack or not isinstance(self.stack[-1], kind):
+            got = type(self.stack[-1]).__name__ if self.stack else "nothing"
+            raise errors.WeightError(f"a {got} is where a {kind.__name__} should be; refused")
+        return self.stack[-1]
 
-    # Opcodes ------------------------------------------------------------------------------------
+    # Opcodes, one method each ---------------------------------------------------------------------
 
-    def proto(self) -> None:
-        version = self._number("<B")
+    def proto(self, version: int) -> None:
         if not 2 <= version <= 5:
             raise errors.WeightError(f"pickle protocol {version} is not supported, use 2 to 5")
 
-    def frame(self) -> None:
-        length = self._number("<Q")
+    def frame(self, length: int) -> None:
         if length > len(self._buffer) - self.position:
             raise errors.WeightError(f"a frame of {length} bytes passes the end; truncated")
 
     def mark(self) -> None:
-        self._marks.append(self._stack)
-        self._stack = []
+        self._marks.append(self.stack)
+        self.stack = []
 
-    def number(self, layout: str) -> None:
-        self.push(self._number(layout))
+    def push(self, number: int | float) -> None:
+        self.stack.append(number)
 
-    def long1(self) -> None:
-        length = self._number("<B")
+    def integer(self, length: int) -> None:
         if length > _MAX_INT_BYTES:
             raise errors.WeightError(f"an integer of {length} bytes is too long; refused")
-        self.push(int.from_bytes(self._take(length), "little", signed=True))
+        self.stack.append(int.from_bytes(self._take(length), "little", signed=True))
 
-    def text(self, layout: str) -> None:
-        self.push(self._text(self._number(layout)))
+    def text(self, length: int) -> None:
+        if length > _MAX_TEXT_BYTES:
+            raise errors.WeightError(f"a text of {length} bytes is too long; refused")
+        self.stack.append(_decode(self._take(length)))
 
-    def data(self, layout: str) -> None:
-        self.push(self._take(self._number(layout)))
+    def data(self, length: int) -> None:
+        self.stack.append(self._take(length))
 
     def make_tuple(self, count: int) -> None:
-        items = [self._pop() for _ in range(count)]
-        self.push(tuple(reversed(items)))
+        if len(self.stack) < count:
+            raise errors.WeightError("a tuple has too few values; damaged pickle")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def mark_tuple(self) -> None:
-        self.push(tuple(self._pop_mark()))
+        items = self._pop_mark()  # changes which list the stack is
+        self.stack.append(tuple(items))
 
     def append(self) -> None:
         value = self._pop()
@@ -208,22 +209,13 @@ class _Machine:
         items = self._pop_mark()
         self._top(set).update(map(pickle_values.checked_key, items))
 
-    def memoize(self) -> None:
-        self._put(len(self._memo))
+    def put(self, index: int | None = None) -> None:
+        self.memo[len(self.memo) if index is None else index] = self._top(object)
 
-    def put(self, layout: str) -> None:
-        self._put(self._number(layout))
-
-    def _put(self, index: int) -> None:
-        if not self._stack:
-            raise errors.WeightError("an opcode finds no value to remember; damaged pickle")
-        self._memo[index] = self._stack[-1]
-
-    def get(self, layout: str) -> None:
-        index = self._number(layout)
-        if index not in self._memo:
+    def get(self, index: int) -> None:
+        if index not in self.memo:
             raise errors.WeightError(f"memo entry {index} was never stored; damaged pickle")
-        self.push(self._memo[index])
+        self.stack.append(self.memo[index])
 
     def global_(self) -> None:
         module = self._line()
@@ -240,7 +232,7 @@ class _Machine:
         if rule is None:
             shown = pickle_values.printable(f"{module}.{name}")
             raise errors.WeightError(f"global {shown} is not on the allow-list; refused")
-        self.push(pickle_values.Global(module, name, rule))
+        self.stack.append(pickle_values.Global(module, name, rule))
 
     def reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
@@ -259,7 +251,7 @@ class _Machine:
         if action is None:
             raise errors.WeightError(f"global {function.full_name} may not be called; refused")
         try:
-            self.push(action(*arguments))
+            self.stack.append(action(*arguments))
         except (TypeError, ValueError, OverflowError) as error:
             shown = pickle_values.printable(str(error))
             raise errors.WeightError(
@@ -268,63 +260,67 @@ class _Machine:
 
     def build(self) -> None:
         state = self._pop()
-        if not self._stack or not isinstance(self._stack[-1], pickle_values.Node):
-            got = type(self._stack[-1]).__name__ if self._stack else "nothing"
-            raise errors.WeightError(f"state is set on {got}, which takes none; refused")
-        self._stack[-1].set_state(state)
+        self._top(pickle_values.Node).set_state(state)
 
     def persistent_id(self) -> None:
         if self._persistent is None:
             raise errors.WeightError("a persistent id is not expected here; refused")
-        self.push(self._persistent(self._pop()))
+        self.stack.append(self._persistent(self._pop()))
 
 
-_CONTAINERS: dict[type, tuple[type, ...]] = {
-    list: (list,),
-    set: (set,),
-    dict: (dict, pickle_values.OrderedMap),
-}
+def _decode(data: memoryview) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise errors.WeightError("a text is not valid UTF-8; damaged pickle") from error
+
+
 _STOP = ord(".")
-_HANDLERS: dict[int, Callable[[_Machine], None]] = {
-    0x80: _Machine.proto,
-    0x95: _Machine.frame,
-    ord("("): _Machine.mark,
-    ord("N"): lambda m: m.push(None),
-    0x88: lambda m: m.push(True),
-    0x89: lambda m: m.push(False),
-    ord("J"): lambda m: m.number("<i"),
-    ord("K"): lambda m: m.number("<B"),
-    ord("M"): lambda m: m.number("<H"),
-    0x8A: _Machine.long1,
-    ord("G"): lambda m: m.number(">d"),
-    0x8C: lambda m: m.text("<B"),
-    ord("X"): lambda m: m.text("<I"),
-    0x8D: lambda m: m.text("<Q"),
-    ord("C"): lambda m: m.data("<B"),
-    ord("B"): lambda m: m.data("<I"),
-    0x8E: lambda m: m.data("<Q"),
-    ord(")"): lambda m: m.push(()),
-    0x85: lambda m: m.make_tuple(1),
-    0x86: lambda m: m.make_tuple(2),
-    0x87: lambda m: m.make_tuple(3),
-    ord("t"): _Machine.mark_tuple,
-    ord("]"): lambda m: m.push([]),
-    ord("a"): _Machine.append,
-    ord("e"): _Machine.appends,
-    ord("}"): lambda m: m.push({}),
-    ord("s"): _Machine.setitem,
-    ord("u"): _Machine.setitems,
-    0x8F: lambda m: m.push(set()),
-    0x90: _Machine.additems,
-    0x94: _Machine.memoize,
-    ord("q"): lambda m: m.put("<B"),
-    ord("r"): lambda m: m.put("<I"),
-    ord("h"): lambda m: m.get("<B"),
-    ord("j"): lambda m: m.get("<I"),
-    ord("c"): _Machine.global_,
-    0x93: _Machine.stack_global,
-    ord("R"): _Machine.reduce,
-    0x81: _Machine.newobj,
-    ord("b"): _Machine.build,
-    ord("Q"): _Machine.persistent_id,
+_U1, _U2, _U4, _U8 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q"))
+_I4, _F8 = struct.Struct("<i"), struct.Struct(">d")
+
+
+# The operand read from the file, if any, and what to do with it.
+_OPCODES: dict[int, tuple[struct.Struct | None, Callable[..., None]]] = {
+    0x80: (_U1, _Machine.proto),
+    0x95: (_U8, _Machine.frame),
+    ord("("): (None, _Machine.mark),
+    ord("N"): (None, lambda machine: machine.stack.append(None)),
+    0x88: (None, lambda machine: machine.stack.append(True)),
+    0x89: (None, lambda machine: machine.stack.append(False)),
+    ord("K"): (_U1, _Machine.push),
+    ord("M"): (_U2, _Machine.push),
+    ord("J"): (_I4, _Machine.push),
+    ord("G"): (_F8, _Machine.push),
+    0x8A: (_U1, _Machine.integer),
+    0x8C: (_U1, _Machine.text),
+    ord("X"): (_U4, _Machine.text),
+    0x8D: (_U8, _Machine.text),
+    ord("C"): (_U1, _Machine.data),
+    ord("B"): (_U4, _Machine.data),
+    0x8E: (_U8, _Machine.data),
+    ord(")"): (None, lambda machine: machine.stack.append(())),
+    0x85: (None, lambda machine: machine.make_tuple(1)),
+    0x86: (None, lambda machine: machine.make_tuple(2)),
+    0x87: (None, lambda machine: machine.make_tuple(3)),
+    ord("t"): (None, _Machine.mark_tuple),
+    ord("]"): (None, lambda machine: machine.stack.append([])),
+    ord("a"): (None, _Machine.append),
+    ord("e"): (None, _Machine.appends),
+    ord("}"): (None, lambda machine: machine.stack.append({})),
+    ord("s"): (None, _Machine.setitem),
+    ord("u"): (None, _Machine.setitems),
+    0x8F: (None, lambda machine: machine.stack.append(set())),
+    0x90: (None, _Machine.additems),
+    0x94: (None, _Machine.put),
+    ord("q"): (_U1, _Machine.put),
+    ord("r"): (_U4, _Machine.put),
+    ord("h"): (_U1, _Machine.get),
+    ord("j"): (_U4, _Machine.get),
+    ord("c"): (None, _Machine.global_),
+    0x93: (None, _Machine.stack_global),
+    ord("R"): (None, _Machine.reduce),
+    0x81: (None, _Machine.newobj),
+    ord("b"): (None, _Machine.build),
+    ord("Q"): (None, _Machine.persistent_id),
 }
