@@ -101,7 +101,7 @@ def mirror_label25(label25: Float[AnyArray, "*b 25"]) -> Float[Array, "*b 25"]:
     signs = np.array([-1.0, 1.0, 1.0, 1.0])
     flip = jnp.asarray(np.outer(signs, signs), camera.cam2world.dtype)
     mirrored = camera.cam2world * jnp.broadcast_to(flip, camera.cam2world.shape)
-    k = camera.intrinsics
+    k = jnp.asarray(camera.intrinsics)
     k = k.at[..., 0, 1].set(-k[..., 0, 1]).at[..., 0, 2].set(1.0 - k[..., 0, 2])
     return to_label25(Camera(cam2world=mirrored, intrinsics=k))
 

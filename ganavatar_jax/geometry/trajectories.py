@@ -144,12 +144,14 @@ def interpolate(
             f"interpolating cameras needs frames >= 2 for its two ends; got {frames}. Ask for more."
         )
     fraction = jnp.linspace(0.0, 1.0, frames)
+    start_pose, end_pose = jnp.asarray(start.cam2world), jnp.asarray(end.cam2world)
     rotation = rotations.slerp(
-        *(jnp.broadcast_to(camera.cam2world[:3, :3], (frames, 3, 3)) for camera in (start, end)),
+        jnp.broadcast_to(start_pose[:3, :3], (frames, 3, 3)),
+        jnp.broadcast_to(end_pose[:3, :3], (frames, 3, 3)),
         fraction,
     )
     point = jnp.asarray(pivot)
-    seen = _blend(*(_into_camera(camera.cam2world, point) for camera in (start, end)), fraction)
+    seen = _blend(_into_camera(start_pose, point), _into_camera(end_pose, point), fraction)
     origin = jnp.broadcast_to(point, seen.shape) - jnp.einsum("fij,fj->fi", rotation, seen)
     top = jnp.concatenate([rotation, origin[:, :, None]], axis=-1)
     bottom = jnp.broadcast_to(jnp.asarray([[0.0, 0.0, 0.0, 1.0]], top.dtype), (frames, 1, 4))
@@ -178,8 +180,7 @@ def _on_sphere(
     )
 
 
-def _into_camera(cam2world: Float[AnyArray, "4 4"], point: Float[Array, " 3"]) -> Array:
-    cam2world = jnp.asarray(cam2world)
+def _into_camera(cam2world: Float[Array, "4 4"], point: Float[Array, " 3"]) -> Array:
     return cam2world[:3, :3].T @ (point - cam2world[:3, 3])
 
 

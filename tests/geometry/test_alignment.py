@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import compiled
 
 from ganavatar_jax.geometry import alignment, cameras, rotations
+from helpers import compiled
 
 TRUTH = alignment.Similarity(
     scale=np.array(2.918, np.float32),

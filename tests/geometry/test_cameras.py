@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import compiled
 
 from ganavatar_jax.geometry import cameras, rotations
+from helpers import compiled
 
 FRONTAL = np.pi / 2
 from_axis_angle = jax.jit(rotations.from_axis_angle)

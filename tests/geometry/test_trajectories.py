@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import compiled
 
 from ganavatar_jax.geometry import cameras, trajectories
+from helpers import compiled
 
 FRONTAL = np.pi / 2
 PIVOT = (0.0, 0.05, 0.2)
