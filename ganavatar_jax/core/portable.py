@@ -20,6 +20,7 @@ import safetensors.numpy
 from ganavatar_jax.core import errors, files, trees
 
 FORMAT = "ganavatar_jax.params/1"
+_ENTRY = "ganavatar_jax"  # the key of our JSON in the header
 _LISTED = 4  # names shown of each kind of mismatch, so that the message stays one line
 
 
@@ -45,10 +46,12 @@ def save_params(
     }
     header = {
         "format": FORMAT,
-        "metadata": json.dumps(metadata, sort_keys=True),
-        "sha256": json.dumps({name: _digest(tensor) for name, tensor in tensors.items()}),
+        "metadata": dict(metadata),
+        "sha256": {name: _digest(tensor) for name, tensor in tensors.items()},
     }
-    files.write_atomic(path, safetensors.numpy.save(tensors, metadata=header))
+    # One entry only: safetensors writes several in random order.
+    entry = {_ENTRY: json.dumps(header, sort_keys=True)}
+    files.write_atomic(path, safetensors.numpy.save(tensors, metadata=entry))
 
 
 def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -69,7 +72,7 @@ def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     path = pathlib.Path(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            entries = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except OSError as error:
         reason = error.strerror or "no such file, or not readable"
@@ -81,20 +84,9 @@ def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
             f"{path}: expected a safetensors file; it is damaged or of another kind ({error}). "
             f"Copy or convert it again."
         ) from error
-    if header.get("format") != FORMAT:
-        raise errors.WeightError(
-            f'{path}: expected weights in the format "{FORMAT}"; the header says '
-            f'"{header.get("format", "nothing")}". Convert the file with weight_port first.'
-        )
-    try:
-        digests, metadata = json.loads(header["sha256"]), json.loads(header["metadata"])
-        _check_digests(path, tensors, digests)
-        return trees.unflatten_names(tensors), metadata
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise errors.WeightError(
-            f"{path}: the header or the tensor names are malformed ({error}); the file was not "
-            f"written by this program as it is. Copy or convert it again."
-        ) from error
+    header = _read_header(path, entries)
+    _check_digests(path, tensors, header["sha256"])
+    return trees.unflatten_names(tensors), header["metadata"]
 
 
 def check_fit(
@@ -149,9 +141,37 @@ def _check_names(tree: Mapping[str, Any]) -> None:
             _check_names(value)
 
 
+def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, Any]:
+    if _ENTRY not in entries:
+        raise errors.WeightError(
+            f'{path}: expected weights in the format "{FORMAT}"; the header does not name it. '
+            f"Convert the file with weight_port first."
+        )
+    try:
+        header = json.loads(entries[_ENTRY])
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}")
+        if not (isinstance(header["sha256"], dict) and isinstance(header["metadata"], dict)):
+            raise ValueError("sha256 and metadata must be objects")
+    except (ValueError, KeyError, TypeError) as error:
+        raise errors.WeightError(
+            f'{path}: expected a header in the format "{FORMAT}"; got {error}. Convert the file '
+            f"again with this version."
+        ) from error
+    return header
+
+
 def _check_digests(
-    path: pathlib.Path, tensors: Mapping[str, np.ndarray], digests: Mapping[str, str]
+    path: pathlib.Path, tensors: Mapping[str, np.ndarray], digests: Mapping[str, Any]
 ) -> None:
+    branches = {
+        name.rsplit(".", depth)[0] for name in tensors for depth in range(1, name.count(".") + 1)
+    }
+    if clashes := sorted(branches & tensors.keys()):
+        raise errors.WeightError(
+            f'{path}: "{clashes[0]}" is both a tensor and a group of tensors; the file was not '
+            f"written by this program. Convert it again."
+        )
     damaged = sorted(
         name
         for name in tensors.keys() | digests.keys()

@@ -4,6 +4,7 @@ In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that
 short. Ctrl-C or SIGTERM asks the loop to save and leave; asking again aborts at once.
 """
 
+import io
 import logging
 import signal
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Mapping
-from typing import IO
+from typing import Any
 
 import tqdm
 
@@ -32,14 +33,14 @@ class Progress:
 
     def __init__(
         self,
-        total: float,
+        total: int | float,
         *,
         unit: str,
         title: str,
-        initial: float = 0.0,
-        every_s: float = 30.0,
-        stream: IO[str] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        initial: int | float = 0,
+        every_s: int | float = 30,
+        stream: io.TextIOBase | None = None,
+        clock: Callable[[], int | float] = time.monotonic,
     ) -> None:
         """Starts the clock.
 
@@ -56,10 +57,10 @@ class Progress:
         """
         self.done = initial
         self._total, self._unit, self._title = total, unit, title
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = stream if stream is not None else sys.stderr
         self._clock, self._every_s = clock, every_s
         self._line_time, self._line_done = clock(), initial
-        self._shown: dict[str, float] = {}
+        self._shown: dict[str, int | float] = {}
         self._bar = None
         if self._stream.isatty():
             self._bar = tqdm.tqdm(
@@ -73,7 +74,9 @@ class Progress:
                 "[{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]",
             )
 
-    def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
+    def update(
+        self, amount: int | float, *, metrics: Mapping[str, int | float] | None = None
+    ) -> None:
         """Counts work done and shows it when it is time.
 
         Args:

@@ -9,10 +9,10 @@ import chex
 import jax
 import numpy as np
 import pytest
-from helpers import toy_training
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.training import parallel
+from helpers import toy_training
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,41 @@
+"""A file is whole or absent, and what stands in the way is named."""
+
+import pytest
+
+from ganavatar_jax.core import errors, files
+
+
+def test_text_and_bytes_arrive_in_new_folders(tmp_path):
+    files.write_atomic(tmp_path / "a" / "b.txt", "grüße")
+    files.write_atomic(tmp_path / "a" / "c.bin", b"\x00\x01")
+    assert (tmp_path / "a" / "b.txt").read_text(encoding="utf-8") == "grüße"
+    assert (tmp_path / "a" / "c.bin").read_bytes() == b"\x00\x01"
+
+
+def test_a_failing_writer_leaves_the_old_content_and_no_litter(tmp_path):
+    path = tmp_path / "image.png"
+    path.write_text("old")
+
+    def fail_halfway():
+        with files.atomic_path(path) as temporary:
+            assert temporary.suffix == ".png"
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(errors.RunError, match="taken: cannot be written"):
+        files.write_atomic(tmp_path / "taken", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(errors.RunError, match="taken is a file"):
+        files.write_atomic(tmp_path / "taken" / "inside" / "file", "text")

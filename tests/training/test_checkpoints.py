@@ -1,0 +1,213 @@
+"""What was saved comes back, even after a kill, and what does not fit is refused in one line."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.training import checkpoints, parallel
+from helpers import toy_training
+
+DATA = {"next_index": 7}
+META = {"kimg": 1.5, "config": {"batch": 4}}
+
+
+def abstract():
+    return jax.eval_shape(toy_training.make_state)
+
+
+def marked_state(mark):
+    state = toy_training.make_state()
+    return jax.tree.map(lambda x: x if _is_key(x) else jnp.full_like(x, mark), state)
+
+
+def _is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def save(folder, steps, **options):
+    with checkpoints.Checkpoints(folder, **options) as store:
+        for step in steps:
+            store.save(step, marked_state(step), data_state=DATA, meta=META)
+
+
+def restore(folder, target=None):
+    with checkpoints.Checkpoints(folder) as store:
+        return store.restore_latest(abstract() if target is None else target)
+
+
+@pytest.mark.parametrize("data_state", [{"next_index": 7}, b"\x00\xffposition"])
+def test_state_data_position_and_meta_come_back(tmp_path, data_state):
+    state = toy_training.make_state()
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save(3, state, data_state=data_state, meta=META)
+    restored = restore(tmp_path)
+    assert restored is not None
+    assert restored.step == 3
+    assert restored.data_state == data_state
+    assert restored.meta == META
+    chex.assert_trees_all_equal_structs(restored.state, state)
+    assert np.array_equal(jax.random.key_data(restored.state.key), jax.random.key_data(state.key))
+    chex.assert_trees_all_equal(
+        jax.device_get((restored.state.params, restored.state.opt)),
+        jax.device_get((state.params, state.opt)),
+    )
+
+
+def test_an_empty_folder_has_nothing_to_restore(tmp_path):
+    assert restore(tmp_path / "new") is None
+
+
+def test_only_the_newest_and_the_periodic_steps_are_kept(tmp_path):
+    save(tmp_path, [10, 15, 20, 25, 30, 35], keep=2, keep_period=20)
+    with checkpoints.Checkpoints(tmp_path, keep=2, keep_period=20) as store:
+        assert store.steps() == [20, 30, 35]
+
+
+def test_saving_a_step_again_leaves_it_as_it_is(tmp_path):
+    save(tmp_path, [5])
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save(5, marked_state(99), data_state=DATA, meta=META)
+    assert float(restore(tmp_path).state.params["w"][0, 0]) == 5.0
+
+
+def test_donating_the_state_right_after_a_save_does_not_change_what_is_saved(tmp_path):
+    layout = parallel.make_layout("jit")
+    step = parallel.make_step(toy_training.toy_step, layout=layout)
+    state = layout.place_state(marked_state(1))
+    batch = layout.place_batch(next(toy_training.batches(1)))
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save(1, layout.unplace_state(state), data_state=DATA, meta=META)
+        for _ in range(20):
+            state, _ = step(state, batch, jax.random.key(0), 1.0)
+    assert np.all(np.asarray(restore(tmp_path).state.params["w"]) == 1.0)
+
+
+@pytest.mark.parametrize("backend", ["jit", "pmap"])
+def test_a_resumed_run_equals_one_that_ran_through(tmp_path, backend):
+    layout = parallel.make_layout(backend)
+    step = parallel.make_step(toy_training.toy_step, layout=layout)
+    key = jax.random.key(1)
+    state = layout.place_state(toy_training.make_state())
+    for number, batch in enumerate(toy_training.batches(4), start=1):
+        state, _ = step(state, layout.place_batch(batch), key, 1.0)
+        if number == 2:
+            with checkpoints.Checkpoints(tmp_path) as store:
+                store.save(2, layout.unplace_state(state), data_state=DATA, meta=META)
+    with checkpoints.Checkpoints(tmp_path) as store:
+        restored = store.restore_latest(abstract(), sharding=layout.replicated)
+    resumed = layout.place_state(restored.state)
+    for batch in list(toy_training.batches(4))[2:]:
+        resumed, _ = step(resumed, layout.place_batch(batch), key, 1.0)
+    chex.assert_trees_all_equal(
+        jax.device_get(layout.unplace_state(resumed).params),
+        jax.device_get(layout.unplace_state(state).params),
+    )
+
+
+def test_a_state_of_another_shape_is_refused_by_name(tmp_path):
+    save(tmp_path, [1])
+    other = toy_training.make_state()
+    params = {"w": jnp.zeros((4, 5)), "c": jnp.zeros(3)}
+    target = toy_training.ToyState(other.step, params, other.ema, other.opt, other.key)
+    with pytest.raises(errors.WeightError) as caught:
+        restore(tmp_path, target)
+    message = str(caught.value)
+    assert "1 missing: params.c (3 float32)" in message
+    assert "1 unexpected: params.b (3 float32)" in message
+    assert "params.w (expected 4x5 float32, found 4x3 float32)" in message
+    assert "\n" not in message
+
+
+def test_another_dtype_is_refused_instead_of_cast(tmp_path):
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save(1, {"w": jnp.zeros((4, 3))}, data_state=DATA, meta=META)
+    half = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(
+            x.shape, jnp.bfloat16 if x.dtype == jnp.float32 else x.dtype
+        ),
+        abstract(),
+    )
+    with pytest.raises(errors.WeightError, match="expected 4x3 bfloat16, found 4x3 float32"):
+        restore(tmp_path, half)
+
+
+@pytest.mark.parametrize("victim", ["state/manifest.ocdbt", "meta/metadata", "state/_METADATA"])
+def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path, victim):
+    save(tmp_path, [1, 2])
+    path = tmp_path / "2" / victim
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(errors.RunError, match="damaged, or not a checkpoint") as caught:
+        restore(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_changed_bytes_in_an_array_are_noticed(tmp_path):
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    with checkpoints.Checkpoints(tmp_path) as store:
+        store.save(1, {"w": jnp.asarray(weights)}, data_state=DATA, meta=META)
+    largest = max((tmp_path / "1" / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(errors.RunError, match="damaged"):
+        restore(tmp_path, {"w": jax.ShapeDtypeStruct((64, 64), jnp.float32)})
+
+
+@pytest.mark.parametrize("foreign", ["empty", "text"])
+def test_a_foreign_folder_is_refused_in_one_line(tmp_path, foreign):
+    (tmp_path / "7").mkdir()
+    if foreign == "text":
+        (tmp_path / "7" / "model.pt").write_text("not ours")
+    with pytest.raises(errors.RunError, match="not a checkpoint of this program"):
+        restore(tmp_path)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(errors.RunError, match="expected a folder"):
+        checkpoints.Checkpoints(tmp_path / "checkpoints")
+
+
+KILLED = """
+import sys, jax, jax.numpy as jnp
+from ganavatar_jax.training import checkpoints
+store = checkpoints.Checkpoints(sys.argv[1], keep=3)
+for step in range(1, 1000):
+    state = {"w": jnp.full((512, 512, 8), step, jnp.float32)}
+    store.save(step, state, data_state={}, meta={})
+    print(step, flush=True)
+"""
+
+
+def test_a_kill_during_saving_leaves_the_last_complete_step(tmp_path, repo_root):
+    environment = os.environ | {"PYTHONPATH": str(repo_root)}
+    worker = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    with worker.stdout as lines:
+        for line in lines:
+            if int(line) >= 4:
+                time.sleep(0.01)  # into the background write of that step
+                worker.send_signal(signal.SIGKILL)
+                break
+    assert worker.wait() == -signal.SIGKILL
+    target = {"w": jax.ShapeDtypeStruct((512, 512, 8), jnp.float32)}
+    restored = restore(tmp_path, target)
+    assert restored is not None
+    assert restored.step >= 2
+    assert np.all(np.asarray(restored.state["w"]) == restored.step)
+    assert pathlib.Path(tmp_path, str(restored.step)).is_dir()
