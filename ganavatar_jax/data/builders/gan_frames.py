@@ -1,0 +1,235 @@
+"""The dataset the GAN trains on: canonical frames at training resolution, as a TFDS dataset.
+
+`prepare` reads a capture, cuts it into train and test, canonicalizes every frame and stores it
+losslessly in the capture's order. The metadata says what was done and to which source, so that
+preparing again costs nothing until one of the two changes.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib.resources
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.data import canonicalize, data_config, records, splits
+from ganavatar_jax.data.builders import storage
+from ganavatar_jax.data.formats import eg3d
+
+# Called with the number of finished frames and of all frames.
+Progress = Callable[[int, int], None]
+
+_READERS = {"eg3d": eg3d.open_capture}
+_PACKAGE_SOURCES = {"package:actor": "actor_sample.zip"}
+# Fields of DataConfig that change how frames are served, not what is stored.
+_SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
+
+
+class GanFrames(tfds.core.GeneratorBasedBuilder):
+    """Canonical frames: image, alpha, camera, expression, names."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self,
+        *,
+        frames: Mapping[str, list[records.FrameReference]],
+        canonical: Callable[[records.FrameReference], records.Frame],
+        metadata: Mapping[str, Any],
+        data_dir: str,
+    ):
+        self._frames = frames
+        self._canonical = canonical
+        self._stored_metadata = dict(metadata)
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        side = self._stored_metadata["resolution"]
+        features = {
+            "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+            "label25": tfds.features.Tensor(shape=(25,), dtype=np.float32),
+            "has_expression": tfds.features.Scalar(dtype=np.bool_),
+            "frame_id": tfds.features.Text(),
+            "sequence": tfds.features.Text(),
+        }
+        if self._stored_metadata["has_alpha"]:
+            features["alpha"] = tfds.features.Image(shape=(side, side, 1), encoding_format="png")
+        if self._stored_metadata["expression_names"]:
+            length = len(self._stored_metadata["expression_names"])
+            features["expression"] = tfds.features.Tensor(shape=(length,), dtype=np.float32)
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,  # keeps the capture's order
+            metadata=tfds.core.MetadataDict(self._stored_metadata),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
+        del dl_manager
+        return {name: self._generate_examples(name) for name, f in self._frames.items() if f}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        length = len(self._stored_metadata["expression_names"])
+        for index, reference in enumerate(self._frames[split]):
+            frame = self._canonical(reference)
+            example = {
+                "image": storage.encode_png(frame.image),
+                "label25": frame.label25,
+                "has_expression": frame.expression is not None,
+                "frame_id": frame.frame_id,
+                "sequence": frame.sequence,
+            }
+            if frame.alpha is not None:
+                example["alpha"] = storage.encode_png(frame.alpha)
+            if length:
+                code = frame.expression
+                example["expression"] = np.zeros(length, np.float32) if code is None else code
+            yield index, example
+
+
+def prepare(
+    config: data_config.DataConfig,
+    dataset_dir: str | pathlib.Path,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Makes the dataset of a capture, unless an equal one is already there.
+
+    Args:
+      config: Source and canonical form.
+      dataset_dir: Where datasets are kept; an older dataset of another capture or config there is
+        replaced.
+      progress: Told after every frame how many are done and how many there are.
+
+    Returns:
+      The stored metadata (`expression_names`, `resolution`, `background` behind the head,
+      `has_alpha`, `source`, `source_digest`, `fingerprint`, `config`), `splits` with the number
+      of frames of each, `folder`, and `rebuilt`, whether anything was written.
+
+    Raises:
+      DataFormatError: the capture breaks its layout or cannot be given the wanted form.
+      RunError: the folder cannot be written.
+
+    Source: ours.
+    """
+    dataset_dir = pathlib.Path(dataset_dir)
+    with open_source(config) as capture:
+        metadata = _metadata(capture, config)
+        rebuilt = _stored_fingerprint(dataset_dir) != metadata["fingerprint"]
+        if rebuilt:
+            _build(capture, config, dataset_dir, metadata=metadata, progress=progress)
+    builder = storage.open_dataset(dataset_dir, GanFrames)
+    return {
+        **storage.read_metadata(builder),
+        "splits": storage.count_examples(builder),
+        "folder": str(storage.dataset_folder(dataset_dir, GanFrames)),
+        "rebuilt": rebuilt,
+    }
+
+
+def open_source(
+    config: data_config.DataConfig,
+) -> contextlib.AbstractContextManager[records.Capture]:
+    """Opens the capture a config names.
+
+    Args:
+      config: Source and format.
+
+    Returns:
+      A context manager that yields the capture; its frames are as stored, not canonical.
+
+    Raises:
+      DataFormatError: there is no such source, or it breaks its layout.
+
+    Source: ours.
+    """
+    return _READERS[config.format](source_path(config.source))
+
+
+def source_path(source: str) -> pathlib.Path:
+    """Finds the file or folder of a source.
+
+    Args:
+      source: A path, or "package:<name>" for data that is installed with the package.
+
+    Returns:
+      Its path.
+
+    Raises:
+      DataFormatError: the package has no data of that name.
+
+    Source: ours.
+    """
+    if not source.startswith("package:"):
+        return pathlib.Path(source).expanduser()
+    if source not in _PACKAGE_SOURCES:
+        raise errors.DataFormatError(
+            f'data.source "{source}" is not shipped with the package; it has '
+            f"{', '.join(_PACKAGE_SOURCES)}. Use one of these or a path."
+        )
+    assets = importlib.resources.files("ganavatar_jax") / "assets"
+    return pathlib.Path(str(assets / _PACKAGE_SOURCES[source]))
+
+
+def _build(
+    capture: records.Capture,
+    config: data_config.DataConfig,
+    dataset_dir: pathlib.Path,
+    *,
+    metadata: Mapping[str, Any],
+    progress: Progress | None,
+) -> None:
+    train, test = splits.split_frames(capture, config.split)
+    total = len(train) + len(test)
+    background = canonicalize.resolve_background(capture, config)
+    finished = 0
+
+    def canonical(reference: records.FrameReference) -> records.Frame:
+        nonlocal finished
+        frame = canonicalize.canonicalize_frame(
+            reference.load(), config=config, background=background
+        )
+        finished += 1
+        if progress is not None:
+            progress(finished, total)
+        return frame
+
+    def make_builder(data_dir: str) -> GanFrames:
+        frames = {"train": train, "test": test}
+        return GanFrames(frames=frames, canonical=canonical, metadata=metadata, data_dir=data_dir)
+
+    storage.write(make_builder, dataset_dir)
+
+
+def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:
+    if capture.resolution < config.resolution:
+        raise errors.DataFormatError(
+            f"{capture.name}: its images measure {capture.resolution} pixels, less than "
+            f"data.resolution={config.resolution}. Lower data.resolution or use larger images."
+        )
+    stored = canonicalize.resolve_background(capture, config)
+    kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
+    identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return {
+        "expression_names": list(capture.expression_names),
+        "resolution": config.resolution,
+        "background": stored if config.background == "keep" else config.background,
+        "has_alpha": capture.has_alpha,
+        "source": config.source,
+        "source_digest": capture.digest,
+        "fingerprint": fingerprint,
+        "config": kept,
+    }
+
+
+def _stored_fingerprint(dataset_dir: pathlib.Path) -> str | None:
+    if not storage.is_finished(dataset_dir, GanFrames):
+        return None
+    return storage.read_metadata(storage.open_dataset(dataset_dir, GanFrames))["fingerprint"]

@@ -1,0 +1,222 @@
+"""Writes and opens TFDS datasets: array_record files, no TensorFlow, all or nothing.
+
+A dataset lies in `<dataset_dir>/<name>/<version>`. It is written beside its final place and moved
+there when complete, so that a run that fails or is killed leaves the former dataset or none.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import UInt8
+
+_STAGING_PREFIX = ".incomplete-"
+
+
+def write(
+    make_builder: Callable[[str], tfds.core.GeneratorBasedBuilder], dataset_dir: pathlib.Path
+) -> pathlib.Path:
+    """Writes a dataset, replacing an older one of its name and version.
+
+    Args:
+      make_builder: Makes the builder for the data_dir it is given.
+      dataset_dir: Where datasets are kept; created if needed.
+
+    Returns:
+      Folder of the finished dataset.
+
+    Raises:
+      RunError: the folder cannot be written.
+
+    Source: ours.
+    """
+    try:
+        dataset_dir.mkdir(parents=True, exist_ok=True)
+        for leftover in dataset_dir.glob(f"{_STAGING_PREFIX}*"):
+            shutil.rmtree(leftover)
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=dataset_dir))
+    except OSError as error:
+        raise errors.RunError(
+            f"{dataset_dir}: the dataset cannot be written there ({error.strerror}). Choose "
+            "another folder."
+        ) from error
+    try:
+        builder = make_builder(str(staging / "new"))
+        with _quiet():
+            builder.download_and_prepare()
+        final = dataset_dir / builder.name / str(builder.version)
+        final.parent.mkdir(exist_ok=True)
+        if final.exists():
+            os.rename(final, staging / "old")
+        os.rename(builder.data_dir, final)
+    finally:
+        shutil.rmtree(staging)
+    return final
+
+
+def open_dataset(
+    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
+) -> tfds.core.DatasetBuilder:
+    """Opens a dataset that `write` finished.
+
+    Args:
+      dataset_dir: Where datasets are kept.
+      builder: Class that wrote it; gives name and version.
+
+    Returns:
+      A read-only builder with splits and metadata.
+
+    Raises:
+      DataFormatError: it is not there, or was written by another version.
+
+    Source: ours.
+    """
+    folder = dataset_folder(dataset_dir, builder)
+    if not is_finished(dataset_dir, builder):
+        raise errors.DataFormatError(
+            f"{folder}: there is no finished dataset. Make it first (--task=prepare_data for "
+            "frames, --task=make_frontals for expression pairs)."
+        )
+    return tfds.builder_from_directory(str(folder))
+
+
+def is_finished(
+    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
+) -> bool:
+    """Tells whether a dataset is there.
+
+    Args:
+      dataset_dir: Where datasets are kept.
+      builder: Class that writes it.
+
+    Returns:
+      Whether `open_dataset` would find it.
+
+    Source: ours.
+    """
+    return (dataset_folder(dataset_dir, builder) / "dataset_info.json").is_file()
+
+
+def dataset_folder(
+    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
+) -> pathlib.Path:
+    """Tells where a dataset lies once it is written.
+
+    Args:
+      dataset_dir: Where datasets are kept.
+      builder: Class that writes it; gives name and version.
+
+    Returns:
+      `<dataset_dir>/<name>/<version>`.
+
+    Source: TFDS.
+    """
+    return pathlib.Path(dataset_dir) / builder.name / str(builder.VERSION)
+
+
+def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]) -> Any:
+    """Opens one split as a random-access source whose images stay encoded.
+
+    Args:
+      builder: From `open_dataset`.
+      split: Name of the split.
+      images: Features that hold images.
+
+    Returns:
+      A sequence of dicts.
+
+    Raises:
+      DataFormatError: the dataset has no such split.
+
+    Source: TFDS data sources.
+    """
+    if split not in builder.info.splits:
+        raise errors.DataFormatError(
+            f'{builder.data_dir}: there is no split "{split}"; it has '
+            f"{', '.join(sorted(builder.info.splits))}. Change data.split and prepare again."
+        )
+    skip = {name: tfds.decode.SkipDecoding() for name in images}
+    # TFDS decorates the method in a way that hides its parameters.
+    return builder.as_data_source(split, decoders=skip)  # type: ignore[reportCallIssue]
+
+
+def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
+    """Encodes pixels as PNG, without loss.
+
+    Args:
+      image: Grey (no channel axis) or RGB.
+
+    Returns:
+      The file, for a TFDS image feature.
+
+    Source: ours.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "png", compress_level=1)
+    buffer.seek(0)
+    return buffer
+
+
+def decode_png(data: bytes) -> UInt8[np.ndarray, "h w *c"]:
+    """Decodes what `encode_png` made.
+
+    Args:
+      data: The file.
+
+    Returns:
+      Pixels; grey ones have no channel axis.
+
+    Source: ours.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        return np.array(image)
+
+
+def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    """Reads what was stored beside the examples.
+
+    Args:
+      builder: From `open_dataset`.
+
+    Returns:
+      The metadata the dataset was written with.
+
+    Source: ours.
+    """
+    metadata: Any = builder.info.metadata
+    return dict(metadata)
+
+
+def count_examples(builder: tfds.core.DatasetBuilder) -> Mapping[str, int]:
+    """Counts the examples of each split.
+
+    Args:
+      builder: From `open_dataset`.
+
+    Returns:
+      Number of examples by split name.
+
+    Source: ours.
+    """
+    return {name: info.num_examples for name, info in builder.info.splits.items()}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps TFDS from drawing progress bars and printing banners."""
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()

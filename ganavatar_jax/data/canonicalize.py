@@ -1,0 +1,292 @@
+"""Brings any frame to the form the networks train on: background, size, and mirror images.
+
+Background. A stored image is a composite C = a F + (1 - a) B of head F and background B. Asking
+for another background D gives C + (1 - a) (D - B), clamped to the valid range: the head's share of
+every pixel stays as it is, without ever dividing by a. It is exact when C was composited with this
+very a in these very units, which are display values (sRGB as stored) or, with `linear_light`, the
+light they stand for. Two kinds of source have no plain background: for "straight" colours (RGBA
+files) and for a real "scene" the stored colour is taken as F, and the result is a C + (1 - a) D;
+for a scene this leaves a trace of it in half-covered pixels. Equal source and target leave the
+image untouched, bit by bit. This happens at the stored resolution, before shrinking.
+
+Size. Pillow's antialiased Lanczos (as the EG3D dataset tool does) or box filter, in display values.
+
+Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera;
+label and expression code change with the pixels, see `mirror_label25` and `mirror_permutation`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float, Int, UInt8
+from ganavatar_jax.data import data_config, records
+
+_LEVEL = {"white": 1.0, "black": 0.0}
+_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+# Entries of cam2world that change sign under S cam2world S, S = diag(-1, 1, 1, 1).
+_POSE_SIGNS = np.array([1, -1, -1, -1, -1, 1, 1, 1, -1, 1, 1, 1, 1, 1, 1, 1], np.float32)
+_SKEW, _CX = 17, 18
+
+
+def canonicalize_frame(
+    frame: records.Frame,
+    *,
+    config: data_config.DataConfig,
+    background: records.ImageBackground,
+) -> records.Frame:
+    """Gives a frame the training background and resolution.
+
+    Args:
+      frame: A frame as it was read.
+      config: The wanted background and resolution.
+      background: What lies behind the head now, see `resolve_background`.
+
+    Returns:
+      The frame with square images of side `config.resolution`; the label stays, because
+      intrinsics are normalized.
+
+    Source: EG3D dataset tool (resizing); ours (background).
+    """
+    image = frame.image
+    if config.background != "keep" and config.background != background:
+        if frame.alpha is None:
+            raise errors.DataFormatError(
+                f"frame {frame.frame_id}: another background needs alpha; got none. Set "
+                "data.background=keep."
+            )
+        image = replace_background(
+            image,
+            frame.alpha,
+            source=background,
+            target=config.background,
+            linear_light=config.linear_light,
+        )
+    alpha = frame.alpha
+    if alpha is not None:
+        alpha = resize(alpha, side=config.resolution, resample=config.resample)
+    image = resize(image, side=config.resolution, resample=config.resample)
+    return dataclasses.replace(frame, image=image, alpha=alpha)
+
+
+def resolve_background(
+    capture: records.Capture, config: data_config.DataConfig
+) -> records.ImageBackground:
+    """Settles what lies behind the head in the stored images, and whether it can be exchanged.
+
+    Args:
+      capture: The source.
+      config: The wanted background and, where the capture does not say, the stored one.
+
+    Returns:
+      The stored background.
+
+    Raises:
+      DataFormatError: a background is wanted that this capture cannot be given: it has no alpha,
+        nothing says what is there now, or transparent images are to be kept as they are.
+
+    Source: ours.
+    """
+    stored = capture.background
+    if config.source_background != "auto" and stored != "straight":
+        stored = config.source_background
+    if config.background == "keep":
+        if stored == "straight":
+            raise errors.DataFormatError(
+                f"{capture.name}: transparent images (RGBA) have no background to keep. Set "
+                "data.background to white or black."
+            )
+        return stored
+    if stored == config.background:
+        return stored
+    if not capture.has_alpha:
+        raise errors.DataFormatError(
+            f"{capture.name}: data.background={config.background} needs a matte, and there is no "
+            "alpha/ folder. Add one, or set data.background=keep; if the images already are on "
+            f"{config.background}, set data.source_background={config.background}."
+        )
+    if stored == "unknown":
+        raise errors.DataFormatError(
+            f"{capture.name}: nothing says what lies behind the head in the stored images. Set "
+            "data.source_background to white, black or scene (a real background), or write "
+            '"background" into meta.json.'
+        )
+    return stored
+
+
+def replace_background(
+    image: UInt8[np.ndarray, "h w 3"],
+    alpha: UInt8[np.ndarray, "h w"],
+    *,
+    source: records.ImageBackground,
+    target: Literal["white", "black"],
+    linear_light: bool = False,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Exchanges what lies behind the head; the module text has the formula.
+
+    Args:
+      image: The stored image.
+      alpha: How much of each pixel the head covers, 0..255.
+      source: What lies behind the head now; not "unknown".
+      target: What shall lie behind it.
+      linear_light: Mix light instead of display values.
+
+    Returns:
+      The image on the new background, rounded to the nearest level.
+
+    Raises:
+      ValueError: source is "unknown".
+
+    Source: Porter and Duff 1984, "over"; IEC 61966-2-1 for sRGB.
+    """
+    if source == "unknown":
+        raise ValueError('source must be known; got "unknown". Use resolve_background first.')
+    if source == target:
+        return image
+    color = image.astype(np.float64) / 255.0
+    uncovered = 1.0 - alpha.astype(np.float64)[..., None] / 255.0
+    if linear_light:
+        color = _srgb_to_linear(color)
+    if source in _LEVEL:
+        mixed = color + uncovered * (_LEVEL[target] - _LEVEL[source])
+    else:
+        mixed = color * (1.0 - uncovered) + uncovered * _LEVEL[target]
+    mixed = np.clip(mixed, 0.0, 1.0)
+    if linear_light:
+        mixed = _linear_to_srgb(mixed)
+    return np.rint(mixed * 255.0).astype(np.uint8)
+
+
+def resize(
+    image: UInt8[np.ndarray, "h w *c"], *, side: int, resample: Literal["lanczos", "box"]
+) -> UInt8[np.ndarray, "side2 side2 *c"]:
+    """Shrinks a square image with an antialiased filter.
+
+    Args:
+      image: One channel (no channel axis) or three.
+      side: Wanted side, pixels; the image itself when it has this side.
+      resample: The filter.
+
+    Returns:
+      The image with the wanted side.
+
+    Source: EG3D dataset tool (Lanczos).
+    """
+    if image.shape[:2] == (side, side):
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), _FILTERS[resample]))
+
+
+def mirror_image(image: UInt8[np.ndarray, "*b h w c"]) -> UInt8[np.ndarray, "*b h w c"]:
+    """Flips images left to right.
+
+    Args:
+      image: Images with a channel axis.
+
+    Returns:
+      The flipped images, as a view.
+
+    Source: standard.
+    """
+    return image[..., ::-1, :]
+
+
+def mirror_label25(label25: Float[np.ndarray, "*b 25"]) -> Float[np.ndarray, "*b 25"]:
+    """Finds the labels of flipped images: the NumPy twin of `cameras.mirror_label25`.
+
+    It exists because batches are made on host threads, where JAX would put every label on the
+    accelerator.
+
+    Args:
+      label25: Labels before flipping.
+
+    Returns:
+      Labels with S cam2world S, cx' = 1 - cx and skew' = -skew.
+
+    Source: EG3D mirrored dataset (pose); u' = 1 - u (intrinsics).
+    """
+    mirrored = label25.copy()
+    mirrored[..., :16] *= _POSE_SIGNS
+    mirrored[..., _SKEW] *= -1.0
+    mirrored[..., _CX] = 1.0 - mirrored[..., _CX]
+    return mirrored
+
+
+def mirror_permutation(names: Sequence[str]) -> Int[np.ndarray, " e"]:
+    """Finds which entry of an expression code each entry becomes in a mirror.
+
+    Entries swap with the one whose name has Left and Right exchanged (also left/right, or an L/R
+    at the end after an underscore); entries without a side keep their place.
+
+    Args:
+      names: Names of the entries, e.g. ARKit's.
+
+    Returns:
+      Indices with `mirrored_code = code[..., indices]`.
+
+    Raises:
+      DataFormatError: an entry has a side and no counterpart, or no name has a side at all, as in
+        the components of a 3D morphable model, which no exchange of entries mirrors.
+
+    Source: ours; ARKit's naming.
+    """
+    position = {name: index for index, name in enumerate(names)}
+    partners = [_other_side(name) for name in names]
+    for name, partner in zip(names, partners, strict=True):
+        if partner not in position:
+            raise errors.DataFormatError(
+                f'expression "{name}" has a side and no counterpart "{partner}". Add it to '
+                "expressions.json, or set data.mirror=False."
+            )
+    if len(names) > 0 and all(n == p for n, p in zip(names, partners, strict=True)):
+        raise errors.DataFormatError(
+            f'expression codes ("{names[0]}", ...) name no left and right, so they cannot be '
+            "mirrored. Set data.mirror=False."
+        )
+    return np.array([position[partner] for partner in partners], np.int64)
+
+
+def mirror_frame(frame: records.Frame, *, expression_names: Sequence[str]) -> records.Frame:
+    """Makes the frame of the mirrored head from the mirrored camera.
+
+    Args:
+      frame: Any frame.
+      expression_names: Names of the entries of its code.
+
+    Returns:
+      The frame with image, alpha, label and code mirrored, and "_mirror" added to its name.
+
+    Raises:
+      DataFormatError: it has a code whose names cannot be mirrored.
+
+    Source: EG3D mirrored dataset; ours for codes.
+    """
+    expression = frame.expression
+    if expression is not None:
+        expression = expression[mirror_permutation(expression_names)]
+    return dataclasses.replace(
+        frame,
+        image=mirror_image(frame.image),
+        alpha=None if frame.alpha is None else frame.alpha[:, ::-1],
+        label25=mirror_label25(frame.label25),
+        expression=expression,
+        frame_id=frame.frame_id + "_mirror",
+    )
+
+
+def _other_side(name: str) -> str:
+    swap = {"Left": "Right", "Right": "Left", "left": "right", "right": "left", "L": "R", "R": "L"}
+    return re.sub(r"Left|Right|left|right|(?<=_)[LR]$", lambda match: swap[match.group()], name)
+
+
+def _srgb_to_linear(value: np.ndarray) -> np.ndarray:
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def _linear_to_srgb(value: np.ndarray) -> np.ndarray:
+    return np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)

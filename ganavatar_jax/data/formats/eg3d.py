@@ -1,0 +1,319 @@
+"""Reads captures in the layout of EG3D's datasets, from a folder or a zip archive.
+
+    dataset.json      {"labels": [[name, [25 numbers]], ...]}; names use "/"
+    images/...        square images of one size, any names; other folders work as well
+    alpha/...         optional mattes: the image's name below images/, any image extension
+    expressions.json  optional {"names": [...], "codes": {name: [numbers] or null}}
+    meta.json         optional {"split": {"train": [names], "test": [names]},
+                      "background": "white" | "black" | "scene"}; an empty test list
+                      holds nothing out
+
+Frames are ordered by name, numbers by value ("2.png" before "10.png"), so that frames numbered in
+time are in order of time. Labels, names and image headers are checked when the capture is opened;
+pixels when a frame is loaded. Each message names the file, the frame and the fix.
+
+Source: EG3D dataset format; expressions.json, meta.json and alpha/ are ours.
+"""
+
+import contextlib
+import functools
+import json
+import math
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.data import labels, records
+from ganavatar_jax.data.formats import file_tree, pictures
+
+_ALPHA = "alpha/"
+_IMAGES = "images/"
+_BACKGROUNDS = ("white", "black", "scene")
+
+
+@contextlib.contextmanager
+def open_capture(path: str | pathlib.Path) -> Iterator[records.Capture]:
+    """Opens a capture and checks everything but its pixels.
+
+    Args:
+      path: Folder or zip with dataset.json at its root.
+
+    Returns:
+      A context manager that yields the capture; frames can be loaded while it is open.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+
+    Source: EG3D dataset format.
+    """
+    with file_tree.open_tree(path) as tree:
+        yield _read_capture(tree)
+
+
+def _read_capture(tree: file_tree.FileTree) -> records.Capture:
+    cameras = _read_labels(tree)
+    names = _match_images(tree, cameras)
+    side, transparent = _check_headers(tree, names)
+    mattes = _match_mattes(tree, names)
+    if mattes and transparent:
+        raise errors.DataFormatError(
+            f"{tree.path}: the images are transparent and there is an alpha/ folder too. Remove "
+            "one of the two mattes."
+        )
+    expression_names, codes = _read_expressions(tree, names)
+    split, background = _read_meta(tree, names)
+    frames = tuple(
+        records.FrameReference(
+            label25=cameras[name],
+            expression=codes.get(name),
+            frame_id=name,
+            sequence=name.rpartition("/")[0],
+            split=split.get(name),
+            read_pixels=functools.partial(_read_pixels, tree, name, mattes.get(name), side),
+        )
+        for name in names
+    )
+    return records.Capture(
+        name=str(tree.path),
+        frames=frames,
+        expression_names=expression_names,
+        resolution=side,
+        background="straight" if transparent else background,
+        has_alpha=transparent or bool(mattes),
+        digest=tree.digest(),
+    )
+
+
+def _read_json(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(tree.read(name).decode("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise errors.DataFormatError(
+            f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
+        ) from error
+    if not isinstance(content, dict):
+        raise errors.DataFormatError(
+            f"{tree.path}: {name} must hold a JSON object; got a {type(content).__name__}. Wrap "
+            "its content in {...} as the layout asks."
+        )
+    return content
+
+
+def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
+    if "dataset.json" not in tree.names:
+        nested = [name for name in tree.names if name.endswith("/dataset.json")]
+        hint = (
+            f"It lies in {nested[0]}: use that folder, or zip from inside it."
+            if nested
+            else 'Write {"labels": [[name, [25 numbers]], ...]} there.'
+        )
+        raise errors.DataFormatError(f"{tree.path}: there is no dataset.json at its root. {hint}")
+    entries = _read_json(tree, "dataset.json").get("labels")
+    if not isinstance(entries, list) or not entries:
+        raise errors.DataFormatError(
+            f'{tree.path}: dataset.json must hold a list "labels" of [name, [25 numbers]]; got '
+            f"{'an empty list' if entries == [] else type(entries).__name__}. Cameras are needed."
+        )
+    cameras: dict[str, np.ndarray] = {}
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
+            raise errors.DataFormatError(
+                f"{tree.path}: dataset.json labels[{index}] must be [name, [25 numbers]]. Write "
+                "each frame as a pair."
+            )
+        name, values = entry
+        if name in cameras:
+            raise errors.DataFormatError(
+                f"{tree.path}: dataset.json has two labels for {name}. Remove one of them."
+            )
+        where = f"{tree.path}: dataset.json: {name}"
+        cameras[name] = labels.check_label25(values, where=where)
+    return cameras
+
+
+def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> list[str]:
+    found = {
+        name for name in tree.names if pictures.is_picture(name) and not name.startswith(_ALPHA)
+    }
+    for name in cameras:
+        if name not in found:
+            raise errors.DataFormatError(
+                f"{tree.path}: dataset.json has a label for {name}, which is not there. Add the "
+                'image or remove the label; names are relative to the root and use "/".'
+            )
+    for name in sorted(found):
+        if name not in cameras:
+            raise errors.DataFormatError(
+                f"{tree.path}: {name} has no label in dataset.json. Add one or remove the image."
+            )
+    return sorted(found, key=_by_number)
+
+
+def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], name
+
+
+def _check_headers(tree: file_tree.FileTree, names: list[str]) -> tuple[int, bool]:
+    first: pictures.Header | None = None
+    for name in names:
+        where = f"{tree.path}: {name}"
+        header = pictures.read_header(tree.read(name), where=where)
+        if header.width != header.height:
+            raise errors.DataFormatError(
+                f"{where}: images must be square; got {header.width}x{header.height}. Crop it and "
+                "adapt its intrinsics."
+            )
+        first = first or header
+        if header.width != first.width:
+            raise errors.DataFormatError(
+                f"{where}: all images must have one size; got {header.width}x{header.height}, and "
+                f"{names[0]} has {first.width}x{first.height}. Resize them alike."
+            )
+        if header.has_alpha != first.has_alpha:
+            raise errors.DataFormatError(
+                f"{where}: all images must be transparent (RGBA) or none; it is unlike {names[0]}. "
+                "Save them alike."
+            )
+    assert first is not None  # _read_labels refused a capture without frames
+    return first.width, first.has_alpha
+
+
+def _stem(name: str, folder: str) -> str:
+    return name.removeprefix(folder).rpartition(".")[0]
+
+
+def _match_mattes(tree: file_tree.FileTree, names: list[str]) -> dict[str, str]:
+    mattes: dict[str, str] = {}
+    for name in tree.names:
+        if name.startswith(_ALPHA) and pictures.is_picture(name):
+            stem = _stem(name, _ALPHA)
+            if stem in mattes:
+                raise errors.DataFormatError(
+                    f"{tree.path}: {mattes[stem]} and {name} are mattes of one frame. Remove one."
+                )
+            mattes[stem] = name
+    if not mattes:
+        return {}
+    for name in names:
+        if _stem(name, _IMAGES) not in mattes:
+            raise errors.DataFormatError(
+                f"{tree.path}: {name} has no matte in alpha/, and other frames have. Add "
+                f"{_ALPHA}{_stem(name, _IMAGES)}.png or remove the folder."
+            )
+    return {name: mattes[_stem(name, _IMAGES)] for name in names}
+
+
+def _read_pixels(
+    tree: file_tree.FileTree, name: str, matte_name: str | None, side: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    image, alpha = pictures.decode_color(tree.read(name), where=f"{tree.path}: {name}")
+    if matte_name is not None:
+        where = f"{tree.path}: {matte_name}"
+        alpha = pictures.decode_matte(tree.read(matte_name), where=where)
+        if alpha.shape != (side, side):
+            raise errors.DataFormatError(
+                f"{where}: a matte must be as large as its image ({side}x{side}); got "
+                f"{alpha.shape[1]}x{alpha.shape[0]}. Resize it."
+            )
+    return image, alpha
+
+
+def _read_expressions(
+    tree: file_tree.FileTree, names: list[str]
+) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    if "expressions.json" not in tree.names:
+        return (), {}
+    content = _read_json(tree, "expressions.json")
+    entry_names, codes = content.get("names"), content.get("codes")
+    is_list = isinstance(entry_names, list) and all(isinstance(n, str) for n in entry_names)
+    if not is_list or not entry_names or len(set(entry_names)) != len(entry_names):
+        raise errors.DataFormatError(
+            f'{tree.path}: expressions.json must hold a list "names" of different texts. Write '
+            "one name for each number of a code."
+        )
+    if not isinstance(codes, dict):
+        raise errors.DataFormatError(
+            f'{tree.path}: expressions.json must hold "codes", an object from frame names to lists '
+            "of numbers. Write it."
+        )
+    known = set(names)
+    result = {}
+    for name, code in codes.items():
+        if name not in known:
+            raise errors.DataFormatError(
+                f"{tree.path}: expressions.json has a code for {name}, which is not a frame. "
+                "Remove the code or add the frame."
+            )
+        if code is not None:
+            where = f"{tree.path}: expressions.json: {name}"
+            result[name] = _check_code(code, len(entry_names), where)
+    return tuple(entry_names), result
+
+
+def _check_code(code: Any, length: int, where: str) -> np.ndarray:
+    if not isinstance(code, list) or len(code) != length:
+        got = f"{len(code)}" if isinstance(code, list) else type(code).__name__
+        raise errors.DataFormatError(
+            f"{where}: expected {length} numbers, one for each name; got {got}. Write the code "
+            "again, or null for a frame without one."
+        )
+    for index, value in enumerate(code):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
+            raise errors.DataFormatError(
+                f"{where}: entry {index} must be a finite number; got {value!r}. Write the code "
+                "again, or null for a frame without one."
+            )
+    return np.array(code, np.float32)
+
+
+def _read_meta(
+    tree: file_tree.FileTree, names: list[str]
+) -> tuple[dict[str, records.SplitName], records.ImageBackground]:
+    if "meta.json" not in tree.names:
+        return {}, "unknown"
+    meta = _read_json(tree, "meta.json")
+    background = meta.get("background", "unknown")
+    if background not in (*_BACKGROUNDS, "unknown"):
+        raise errors.DataFormatError(
+            f'{tree.path}: meta.json "background" must be one of {", ".join(_BACKGROUNDS)}; got '
+            f"{background!r}. Correct it or leave it out."
+        )
+    return _check_split(tree, meta.get("split"), set(names)), background
+
+
+def _check_split(
+    tree: file_tree.FileTree, lists: Any, names: set[str]
+) -> dict[str, records.SplitName]:
+    if lists is None:
+        return {}
+    if not isinstance(lists, dict) or sorted(lists) != ["test", "train"]:
+        raise errors.DataFormatError(
+            f'{tree.path}: meta.json "split" must have the lists "train" and "test" and no '
+            "others. Correct it or leave it out."
+        )
+    split: dict[str, records.SplitName] = {}
+    for side in ("train", "test"):
+        if not isinstance(lists[side], list) or (side == "train" and not lists[side]):
+            raise errors.DataFormatError(
+                f'{tree.path}: meta.json "split" has no frames in "{side}". List frame names, or '
+                "leave the split out and choose a data.split.policy."
+            )
+        for name in lists[side]:
+            if not isinstance(name, str) or name not in names:
+                raise errors.DataFormatError(
+                    f'{tree.path}: meta.json lists {name!r} in "{side}", which is not a frame. '
+                    "Correct the name or remove it."
+                )
+            if name in split:
+                raise errors.DataFormatError(
+                    f"{tree.path}: meta.json lists {name} twice in its split. A frame trains or is "
+                    "held out; remove one entry."
+                )
+            split[name] = side
+    return split
