@@ -1,0 +1,53 @@
+"""Whether an expression that was asked for can be read back from the rendered face."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ganavatar_jax.core.arrays import Bool, Float
+
+MIN_DEVIATION = 1e-3  # Codes are about 0..1; what moves less has no correlation worth stating.
+MIN_FRAMES = 3
+
+
+def code_correlation(
+    driving: Float[np.ndarray, "f e"],
+    read_back: Float[np.ndarray, "f e"],
+    used: Bool[np.ndarray, " f"],
+    names: Sequence[str],
+) -> dict[str, float | None]:
+    """Correlates, coefficient by coefficient, what drove the face with what is read from it.
+
+    Args:
+      driving: Expression codes that the frames were rendered from.
+      read_back: Codes that an estimator finds in the rendered frames.
+      used: Frames to count, e.g. where a face was found near the front.
+      names: Names of the coefficients.
+
+    Returns:
+      Name -> Pearson's r in [-1, 1], in the order of the names; None where fewer than 3 frames
+      count or where either side deviates by less than 0.001 from its mean.
+
+    Raises:
+      ValueError: shapes do not fit each other.
+
+    Source: ours; Pearson's product-moment coefficient.
+    """
+    if driving.shape != read_back.shape or driving.shape != (len(used), len(names)):
+        raise ValueError(
+            f"code_correlation needs two code tables [{len(used)} frames, {len(names)} names]; "
+            f"got {driving.shape} and {read_back.shape}."
+        )
+    asked = np.asarray(driving[used], np.float64)
+    found = np.asarray(read_back[used], np.float64)
+    if len(asked) < MIN_FRAMES:
+        return dict.fromkeys(names)
+    asked, found = asked - asked.mean(axis=0), found - found.mean(axis=0)
+    asked_deviation, found_deviation = (np.sqrt((x**2).mean(axis=0)) for x in (asked, found))
+    defined = np.minimum(asked_deviation, found_deviation) >= MIN_DEVIATION
+    product = np.where(defined, asked_deviation * found_deviation, 1.0)
+    correlation = np.clip((asked * found).mean(axis=0) / product, -1.0, 1.0)
+    return {
+        name: float(r) if known else None
+        for name, r, known in zip(names, correlation, defined, strict=True)
+    }

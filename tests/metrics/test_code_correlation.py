@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from ganavatar_jax.metrics import expression
+
+NAMES = ("jaw", "smile", "still")
+
+
+@pytest.fixture
+def codes():
+    generator = np.random.default_rng(0)
+    driving = generator.uniform(size=(50, 3))
+    driving[:, 2] = 0.25
+    return driving, driving + generator.normal(scale=0.2, size=driving.shape)
+
+
+def test_correlation_equals_numpy_and_constant_coefficients_are_none(codes):
+    result = expression.code_correlation(*codes, np.ones(50, bool), NAMES)
+    assert list(result) == list(NAMES)
+    for column, name in enumerate(NAMES[:2]):
+        expected = np.corrcoef(codes[0][:, column], codes[1][:, column])[0, 1]
+        np.testing.assert_allclose(result[name], expected, rtol=1e-9)
+    assert result["still"] is None
+
+
+def test_only_used_frames_count(codes):
+    driving, read_back = codes
+    used = np.arange(50) < 30
+    spoiled = read_back.copy()
+    spoiled[~used] = 1e6
+    first = expression.code_correlation(driving, read_back, used, NAMES)
+    assert first == expression.code_correlation(driving, spoiled, used, NAMES)
+
+
+def test_scale_and_sign_give_plus_and_minus_one(codes):
+    driving = codes[0]
+    read_back = driving * np.array([3.0, -0.5, 1.0]) + 0.1
+    result = expression.code_correlation(driving, read_back, np.ones(50, bool), NAMES)
+    np.testing.assert_allclose([result["jaw"], result["smile"]], [1.0, -1.0], rtol=1e-12)
+
+
+def test_too_few_frames_give_none(codes):
+    used = np.arange(50) < 2
+    assert set(expression.code_correlation(*codes, used, NAMES).values()) == {None}
+
+
+def test_tables_that_do_not_fit_are_refused(codes):
+    with pytest.raises(ValueError, match="50 frames, 2 names"):
+        expression.code_correlation(*codes, np.ones(50, bool), NAMES[:2])
