@@ -17,6 +17,9 @@ import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+# The type hook of pyproject.toml looks the checker up as an attribute of `helpers`.
+from helpers import typechecking  # noqa: E402, F401
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 
