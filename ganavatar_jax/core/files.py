@@ -7,6 +7,7 @@ core that touches the disk is `portable`.
 import contextlib
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 
 from ganavatar_jax.core import errors
@@ -89,6 +90,28 @@ def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Makes a folder and proves that files can be written into it.
+
+    Args:
+      path: The folder; `~` stands for the home folder.
+
+    Returns:
+      Its absolute path.
+
+    Raises:
+      RunError: a file is in the way, or there is no permission.
+
+    Source: ours.
+    """
+    folder = make_folder(pathlib.Path(path).expanduser().absolute())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError:

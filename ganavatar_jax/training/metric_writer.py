@@ -68,7 +68,7 @@ class MetricWriter:
         if tensorboard_dir is not None:
             self._tensorboard = _open_tensorboard(tensorboard_dir, purge_step=last + 1)
 
-    def write(self, step: int, *, kimg: int | float, metrics: Mapping[str, Any]) -> None:
+    def write(self, step: int, *, kimg: float, metrics: Mapping[str, Any]) -> None:
         """Appends one line; the arrays among the metrics are fetched from the devices.
 
         Args:

@@ -33,14 +33,14 @@ class Progress:
 
     def __init__(
         self,
-        total: int | float,
+        total: float,
         *,
         unit: str,
         title: str,
-        initial: int | float = 0,
-        every_s: int | float = 30,
+        initial: float = 0,
+        every_s: float = 30,
         stream: io.TextIOBase | None = None,
-        clock: Callable[[], int | float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts the clock.
 
@@ -60,7 +60,7 @@ class Progress:
         self._stream: Any = stream if stream is not None else sys.stderr
         self._clock, self._every_s = clock, every_s
         self._line_time, self._line_done = clock(), initial
-        self._shown: dict[str, int | float] = {}
+        self._shown: dict[str, float] = {}
         self._bar = None
         if self._stream.isatty():
             self._bar = tqdm.tqdm(
@@ -75,7 +75,7 @@ class Progress:
             )
 
     def update(
-        self, amount: int | float, *, metrics: Mapping[str, int | float] | None = None
+        self, amount: float, *, metrics: Mapping[str, float] | None = None
     ) -> None:
         """Counts work done and shows it when it is time.
 

@@ -22,7 +22,6 @@ import pathlib
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -144,28 +143,6 @@ class RunDir:
         return self.path / "stages" / f"{name}.json"
 
 
-def check_workdir(workdir: str | os.PathLike[str]) -> pathlib.Path:
-    """Makes the run folder and proves that it can be written.
-
-    Args:
-      workdir: The run folder.
-
-    Returns:
-      Its absolute path.
-
-    Raises:
-      RunError: a file is in the way, or there is no permission.
-
-    Source: ours.
-    """
-    path = files.make_folder(pathlib.Path(workdir).expanduser().absolute())
-    try:
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise files.write_error(path, error) from error
-
-
 def open_run(
     workdir: str | os.PathLike[str],
     config_json: Mapping[str, Any],
@@ -191,7 +168,7 @@ def open_run(
     """
     import jax  # starts the devices, which the callers that only check a folder do not need
 
-    path = check_workdir(workdir)
+    path = files.check_writable(workdir)
     run = RunDir(path, primary=jax.process_index() == 0)
     if not run.primary:
         return run

@@ -39,3 +39,13 @@ def test_a_file_in_the_way_of_a_folder_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(errors.RunError, match="taken is a file"):
         files.write_atomic(tmp_path / "taken" / "inside" / "file", "text")
+
+
+def test_a_folder_without_permission_is_refused_in_one_line(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    # Root may write anywhere, so the refusal is put where the system would make it.
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(errors.RunError, match=r"cannot be written \(Permission denied\)"):
+        files.check_writable(tmp_path)

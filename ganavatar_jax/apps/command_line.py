@@ -1,0 +1,166 @@
+"""The command line as values: a locked config with its overrides, a run folder, a task.
+
+absl and ml_collections parse and check types. The config file is loaded and the names of
+overridden keys are checked here, because there the libraries answer with a traceback.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+import re
+import runpy
+from collections.abc import Sequence
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from ganavatar_jax.apps import registry
+from ganavatar_jax.core import errors
+
+USAGE = f"""usage: python -m ganavatar_jax.main --config=FILE.py[:VARIANT] --workdir=DIR
+         [--task=TASK] [--config.KEY=VALUE ...]
+
+  --config        a config file, e.g. configs/quickstart.py, and optionally one of its variants
+  --config.KEY    replaces a value of the config, e.g. --config.train.total_kimg=50
+  --workdir       folder of the run; made if missing, continued if it holds an unfinished run
+  --task          one of: {", ".join(registry.TASKS)} (default: {registry.DEFAULT})
+  --help          this text
+"""
+_HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """What the user asked for.
+
+    Attributes:
+      config: The config with its overrides, locked.
+      workdir: The run folder as it was given.
+      task: One of registry.TASKS.
+    """
+
+    config: ml_collections.ConfigDict
+    workdir: pathlib.Path
+    task: str
+
+
+def parse(argv: Sequence[str]) -> CommandLine | None:
+    """Reads the command line and loads the config it names.
+
+    Args:
+      argv: Program name and arguments.
+
+    Returns:
+      What the user asked for; None if it was help.
+
+    Raises:
+      ConfigError: something is missing, unknown or mistyped; names it.
+
+    Source: ours.
+    """
+    if any(argument in _HELP for argument in argv[1:]):
+        return None
+    spec, rest = _split_config(argv)
+    config = load_config(spec)
+    _check_overrides(config, rest)
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, lock_config=True, sys_argv=rest
+        )
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        flags.DEFINE_enum("task", registry.DEFAULT, list(registry.TASKS), "", flag_values=values)
+        left = values(rest)[1:]
+    except (flags.Error, ValueError, TypeError) as error:
+        raise errors.ConfigError(f"{_last_line(error)}; see --help.") from error
+    if left:
+        raise errors.ConfigError(
+            f'unexpected argument "{left[0]}": all options are written --name=value; see --help.'
+        )
+    if not values["workdir"].value:
+        raise errors.ConfigError(
+            "--workdir is missing: name the folder of the run, e.g. --workdir=runs/my_avatar"
+        )
+    # Libraries (grain, orbax) read the global flags and want them parsed.
+    flags.FLAGS.mark_as_parsed()
+    return CommandLine(
+        config=values["config"].value,
+        workdir=pathlib.Path(values["workdir"].value),
+        task=values["task"].value,
+    )
+
+
+def _split_config(argv: Sequence[str]) -> tuple[str, list[str]]:
+    found, rest = [], []
+    remaining = iter(argv)
+    for argument in remaining:
+        if re.fullmatch(r"--?config", argument):
+            found.append(next(remaining, ""))
+        elif match := re.match(r"--?config=(.*)", argument):
+            found.append(match[1])
+        else:
+            rest.append(argument)
+    if not found or not found[0]:
+        raise errors.ConfigError(
+            "--config is missing: name a config file, e.g. --config=configs/quickstart.py; "
+            "see --help."
+        )
+    if len(found) > 1:
+        raise errors.ConfigError(f"--config is given {len(found)} times; give it once.")
+    return found[0], rest
+
+
+def _check_overrides(config: ml_collections.ConfigDict, arguments: Sequence[str]) -> None:
+    known = _keys(config)
+    for argument in arguments:
+        match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
+        if match and match[1] not in known:
+            near = difflib.get_close_matches(match[1], known, n=1)
+            hint = f'did you mean "config.{near[0]}"?' if near else f"known: {', '.join(config)}."
+            raise errors.ConfigError(f'unknown config key "config.{match[1]}"; {hint}')
+
+
+def load_config(spec: str) -> ml_collections.ConfigDict:
+    """Loads a config file without overrides.
+
+    Args:
+      spec: Path of the file and, after a colon, the variant for its `get_config`.
+
+    Returns:
+      The config.
+
+    Raises:
+      ConfigError: the file is missing, fails, or does not know the variant.
+
+    Source: ours.
+    """
+    name, *variant = spec.split(":", 1)
+    path = pathlib.Path(name)
+    if not path.is_file():
+        raise errors.ConfigError(
+            f"{path}: no such config file; paths are relative to the current folder, e.g. "
+            f"--config=configs/quickstart.py"
+        )
+    try:
+        config = runpy.run_path(name)["get_config"](*variant)
+    except errors.GanAvatarError:
+        raise
+    except Exception as error:  # a config file is a program: it may fail in any way
+        raise errors.ConfigError(f"{spec}: {type(error).__name__}: {_last_line(error)}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise errors.ConfigError(f"{spec}: get_config must return a ConfigDict, got {config!r}.")
+    return config
+
+
+def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
+    names = []
+    for name in config:
+        names.append(prefix + name)
+        if isinstance(section := config[name], ml_collections.ConfigDict):
+            names += _keys(section, f"{prefix}{name}.")
+    return names
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")

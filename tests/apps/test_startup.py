@@ -1,0 +1,45 @@
+"""The machine is set up as the config says."""
+
+import ml_collections
+import pytest
+
+from ganavatar_jax.apps import startup
+from ganavatar_jax.core import errors
+
+
+def test_the_number_of_virtual_devices_replaces_an_earlier_one():
+    flags = "--a=1 --xla_force_host_platform_device_count=8 --b"
+    expected = "--a=1 --b --xla_force_host_platform_device_count=2"
+    assert startup.virtual_device_flags(flags, 2) == expected
+    assert startup.virtual_device_flags("", 2) == "--xla_force_host_platform_device_count=2"
+
+
+def test_a_cache_folder_that_cannot_be_written_is_skipped_with_one_line(
+    tmp_path, monkeypatch, caplog
+):
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "taken" / "xla"))
+    assert startup.find_cache_folder() is None
+    [record] = caplog.records
+    assert record.getMessage().startswith("compiled programs are not cached: ")
+    assert "taken" in record.getMessage()
+
+
+def test_the_cache_folder_is_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "xla"))
+    assert startup.find_cache_folder() == tmp_path / "xla"
+    assert (tmp_path / "xla").is_dir()
+
+
+@pytest.mark.parametrize("missing", ["devices", "compile_cache"])
+def test_a_config_without_a_machine_section_is_refused(missing):
+    config = ml_collections.ConfigDict({"devices": {"cpu_virtual": 0}, "compile_cache": False})
+    del config[missing]
+    with pytest.raises(errors.ConfigError, match=f"config.{missing}: required key is missing"):
+        startup.start_jax(config)
+
+
+def test_an_unknown_device_option_is_refused():
+    config = ml_collections.ConfigDict({"devices": {"gpus": 2}, "compile_cache": False})
+    with pytest.raises(errors.ConfigError, match=r"config\.devices\.gpus: unknown key"):
+        startup.start_jax(config)
