@@ -28,6 +28,14 @@ hypothesis.settings.register_profile("project", deadline=None, derandomize=True,
 hypothesis.settings.load_profile("project")
 
 
+@pytest.fixture(autouse=True)
+def strict_promotion(request):
+    """The arithmetic layers never mix types by accident (optax and dm-pix do, elsewhere)."""
+    pure = request.path.parent.name in ("ops", "rendering", "losses")
+    with jax.numpy_dtype_promotion("strict" if pure else "standard"):
+        yield
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A fixed random key."""
