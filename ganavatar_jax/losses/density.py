@@ -96,7 +96,7 @@ def density_loss(
         return config.weight * _smoothness(density_fn, draws, config.perturbation)
     step = box_warp / STEPS_ACROSS
     assert draws.front is not None  # make_draws gives it for every monotonic kind
-    behind = draws.front + jnp.array([0.0, 0.0, -step])
+    behind = draws.front + jnp.array([[[0.0, 0.0, -step]]])
     count = draws.front.shape[1]
     both = density_fn(jnp.concatenate([draws.front, behind], axis=1))
     front_density, behind_density = both[:, :count], both[:, count:]

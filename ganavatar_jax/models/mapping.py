@@ -73,7 +73,8 @@ def truncate(
     if psi == 1.0:
         return ws
     rows = ws.shape[1] if cutoff is None else cutoff
-    head = w_avg + psi * (ws[:, :rows] - w_avg)
+    centre = w_avg[None, None]
+    head = centre + psi * (ws[:, :rows] - centre)
     return jnp.concatenate([head, ws[:, rows:]], axis=1)
 
 

@@ -127,13 +127,18 @@ def draw_noise(
 
     Source: Karras et al. 2019 (per-pixel noise); keyed by sample, so device layout is irrelevant.
     """
-    noise = {}
-    for side in block_resolutions(resolution):
-        names = ("conv1",) if side == 4 else ("conv0", "conv1")
-        noise[f"b{side}"] = {
-            name: jax.vmap(lambda k, s=side: jax.random.normal(k, (s, s)))(
-                rng.per_sample(rng.stream(key, f"b{side}.{name}"), ids)
-            )
-            for name in names
-        }
+    names = [
+        (f"b{side}", name, side)
+        for side in block_resolutions(resolution)
+        for name in (("conv1",) if side == 4 else ("conv0", "conv1"))
+    ]
+    # One draw, then cut: each random call costs compile time.
+    total = sum(side * side for _, _, side in names)
+    flat = jax.vmap(lambda k: jax.random.normal(k, (total,)))(rng.per_sample(key, ids))
+    noise: dict[str, dict[str, Array]] = {}
+    start = 0
+    for block, name, side in names:
+        part = flat[:, start : start + side * side]
+        noise.setdefault(block, {})[name] = part.reshape(-1, side, side)
+        start += side * side
     return noise

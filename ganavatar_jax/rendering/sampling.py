@@ -7,10 +7,12 @@ without draws the samples are deterministic midpoints.
 import jax
 import jax.numpy as jnp
 
-from ganavatar_jax.core.arrays import Array, Float
+from ganavatar_jax.core.arrays import Array, Float, Int
 
 WEIGHT_FLOOR = 0.01  # added to smoothed weights, so that empty intervals keep being explored
 PDF_EPSILON = 1e-5  # keeps the histogram normalisable and the inverse finite
+# Most samples a ray for which tables of comparisons (s x s a ray) replace sorts and gathers.
+_TABLE_LIMIT = 64
 
 
 def stratified(
@@ -35,14 +37,14 @@ def stratified(
 
     Source: EG3D reference behaviour (stratified sampling).
     """
-    draw = 0.5 if jitter is None else jitter
-    fraction = (jnp.arange(count, dtype=jnp.float32) + draw) / (count - 1)
     near, far = t_near[..., None], t_far[..., None]
+    draw = 0.5 if jitter is None else jitter
+    steps = jnp.arange(count, dtype=jnp.float32).reshape((1,) * t_near.ndim + (count,))
+    fraction = (steps + draw) / (count - 1)
     if disparity:
         return 1.0 / ((1.0 / near) * (1.0 - fraction) + (1.0 / far) * fraction)
     delta = (far - near) / (count - 1)
-    start = jnp.arange(count, dtype=jnp.float32) * delta + near
-    return start + draw * delta
+    return steps * delta + near + draw * delta
 
 
 def smooth_weights(weights: Float[Array, "*b s"]) -> Float[Array, "*b s"]:
@@ -104,37 +106,78 @@ def importance(
     return jax.lax.stop_gradient(samples)
 
 
-def _take(values: Array, index: Array) -> Array:
-    return jnp.take_along_axis(values, index, axis=-1)
+def ranks(t: Float[Array, "*b s"]) -> Int[Array, "*b s"]:
+    """Finds the place of every sample in the ascending order of its ray.
+
+    Args:
+      t: Distances in any order.
+
+    Returns:
+      ranks[i] = number of samples before sample i; equal distances keep their order.
+
+    Source: ours. Counting by comparison beats sorting for the few dozen samples a ray has.
+    """
+    count = t.shape[-1]
+    if count > _TABLE_LIMIT:
+        return jnp.argsort(jnp.argsort(t, axis=-1), axis=-1)
+    earlier = jnp.tril(jnp.ones((count, count), bool), -1).reshape((1,) * (t.ndim - 1) + (count, count))
+    mine, other = t[..., :, None], t[..., None, :]
+    before = (other < mine) | ((other == mine) & earlier)
+    return jnp.sum(before, axis=-1, dtype=jnp.int32)
 
 
 @jax.custom_vjp
-def permute(
-    values: Float[Array, "*b s"], order: Float[Array, "*b s"], inverse: Float[Array, "*b s"]
-) -> Float[Array, "*b s"]:
-    """Reorders the last axis by a permutation; its gradient is a gather too, not a scatter.
+def to_order(values: Float[Array, "*b s"], rank: Int[Array, "*b s"]) -> Float[Array, "*b s"]:
+    """Moves every value to its rank; the gradient moves back, without a scatter.
 
     Args:
-      values: The values.
-      order: Integer permutation: result[k] = values[order[k]].
-      inverse: The inverse permutation of `order`.
+      values: Values in any order.
+      rank: Their places, a permutation along the last axis.
 
     Returns:
-      Reordered values.
+      result[rank[i]] = values[i].
 
     Source: ours.
     """
-    del inverse
-    return _take(values, order)
+    count = values.shape[-1]
+    if count > _TABLE_LIMIT:
+        return jnp.take_along_axis(values, jnp.argsort(rank, axis=-1), axis=-1)
+    places = jnp.arange(count).reshape((1,) * (values.ndim - 1) + (count, 1))
+    return jnp.sum(jnp.where(rank[..., None, :] == places, values[..., None, :], 0.0), axis=-1)
 
 
-def _permute_forward(values: Array, order: Array, inverse: Array) -> tuple[Array, tuple[Array, Array]]:
-    return permute(values, order, inverse), (order, inverse)
+@jax.custom_vjp
+def from_order(values: Float[Array, "*b s"], rank: Int[Array, "*b s"]) -> Float[Array, "*b s"]:
+    """Moves values from their ranks back to where they were; the inverse of `to_order`.
+
+    Args:
+      values: Values in ascending order of distance.
+      rank: A permutation along the last axis.
+
+    Returns:
+      result[i] = values[rank[i]].
+
+    Source: ours.
+    """
+    return _take(values, rank)
 
 
-def _permute_backward(residual: tuple[Array, Array], cotangent: Array) -> tuple[Array, None, None]:
-    order, inverse = residual
-    return permute(cotangent, inverse, order), None, None
+def _to_order_forward(values: Array, rank: Array) -> tuple[Array, Array]:
+    return to_order(values, rank), rank
 
 
-permute.defvjp(_permute_forward, _permute_backward)
+def _from_order_forward(values: Array, rank: Array) -> tuple[Array, Array]:
+    return from_order(values, rank), rank
+
+
+to_order.defvjp(_to_order_forward, lambda rank, cotangent: (from_order(cotangent, rank), None))
+from_order.defvjp(_from_order_forward, lambda rank, cotangent: (to_order(cotangent, rank), None))
+
+
+def _take(values: Array, index: Array) -> Array:
+    # Selecting from a table of comparisons is faster than gathering single numbers.
+    count = values.shape[-1]
+    if count > _TABLE_LIMIT:
+        return jnp.take_along_axis(values, index, axis=-1)
+    places = jnp.arange(count).reshape((1,) * (values.ndim - 1) + (1, count))
+    return jnp.sum(jnp.where(index[..., None] == places, values[..., None, :], 0.0), axis=-1)

@@ -105,14 +105,10 @@ def make_draws(
     if key is None:
         return RenderDraws(coarse=None, fine=None)
 
-    def uniform(name: str, count: int) -> Array:
-        keys = rng.per_sample(rng.stream(key, name), ids)
-        return jax.vmap(lambda k: jax.random.uniform(k, (rays, count)))(keys)
-
-    fine = None
-    if config.depth_resolution_importance:
-        fine = uniform("importance", config.depth_resolution_importance)
-    return RenderDraws(coarse=uniform("stratified", config.depth_resolution), fine=fine)
+    coarse, fine = config.depth_resolution, config.depth_resolution_importance
+    keys = rng.per_sample(rng.stream(key, "rays"), ids)
+    drawn = jax.vmap(lambda k: jax.random.uniform(k, (rays, coarse + fine)))(keys)
+    return RenderDraws(coarse=drawn[..., :coarse], fine=drawn[..., coarse:] if fine else None)
 
 
 def render(
@@ -212,12 +208,11 @@ def _render_block(
     fine_colors, fine_density = _query(field_fn, origins, directions, fine_t)
     # Only scalars are sorted; colours stay where they are and get their weights back in place.
     t = jnp.concatenate([coarse_t, fine_t], axis=-1)
-    order = jnp.argsort(t, axis=-1)
-    inverse = jnp.argsort(order, axis=-1)
-    t_sorted = jnp.take_along_axis(t, order, axis=-1)
-    both = jnp.concatenate([density, fine_density], axis=-1)
-    weights = compositing.interval_weights(sampling.permute(both, order, inverse), t_sorted)
-    per_sample = sampling.permute(compositing.sample_weights(weights), inverse, order)
+    rank = sampling.ranks(t)
+    t_sorted = sampling.to_order(t, rank)
+    density = sampling.to_order(jnp.concatenate([density, fine_density], axis=-1), rank)
+    weights = compositing.interval_weights(density, t_sorted)
+    per_sample = sampling.from_order(compositing.sample_weights(weights), rank)
     split = config.depth_resolution
     features = _composite(
         [(colors, per_sample[..., :split]), (fine_colors, per_sample[..., split:])]

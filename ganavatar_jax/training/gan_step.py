@@ -47,6 +47,8 @@ class StepConfig:
       density: Density regulariser.
       style_mixing_p: Probability that rows of ws come from a second latent.
       augment: Augmentation pipe, or None.
+      ada_target: Mean sign of real logits the augmentation is adapted to.
+      ada_kimg: Images over which its probability could move by one, thousands.
       freeze_d: How many of D's largest blocks stay as they are.
       microbatch: Samples of a device handled at once; 0 takes all. Gradients are averaged.
     """
@@ -63,6 +65,8 @@ class StepConfig:
     )
     style_mixing_p: float = 0.0
     augment: augment_lib.AugmentConfig | None = None
+    ada_target: float = 0.6
+    ada_kimg: float = 500.0
     freeze_d: int = 0
     microbatch: int = 0
 
@@ -394,13 +398,13 @@ def real_inputs(batch: Batch, schedule: Schedule, resolution: int) -> tuple[Arra
 
 
 def adapt_augmentation(
-    state: GanState, config: augment_lib.AugmentConfig, *, batch_size: int, interval: int
+    state: GanState, config: StepConfig, *, batch_size: int, interval: int
 ) -> GanState:
     """Adapts the augmentation probability to the signs seen since the last call.
 
     Args:
       state: Training state.
-      config: Target and speed.
+      config: Holds target and speed.
       batch_size: Images an iteration.
       interval: Iterations since the last call.
 
@@ -416,7 +420,7 @@ def adapt_augmentation(
         batch=batch_size,
         interval=interval,
         ada_kimg=config.ada_kimg,
-        target=config.target,
+        target=config.ada_target,
     )
     return dataclasses.replace(state, augment_p=p, real_sign=jnp.zeros_like(state.real_sign))
 
