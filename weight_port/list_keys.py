@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core import errors, numpy_pickle
-from weight_port import torch_pickle, torch_tensors, torch_zip
+from weight_port import torch_modules, torch_pickle, torch_tensors, torch_zip
 
 
 def list_keys(path: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
@@ -37,7 +37,7 @@ def list_keys(path: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], s
             yield "", name, array.shape, str(array.dtype)
         return
     for network, module in torch_pickle.read_snapshot(path).entries.items():
-        if isinstance(module, torch_pickle.ModuleNode):
+        if isinstance(module, torch_modules.ModuleNode):
             for name, tensor in torch_pickle.named_tensors(module).items():
                 yield network, name, tensor.shape, tensor.storage.kind.removesuffix("Storage")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core import errors, trees
-from weight_port import layouts, shapes_eg3d, torch_pickle
+from weight_port import layouts, shapes_eg3d, torch_modules, torch_pickle
 
 KINDS = ("generator", "discriminator")
 _BUFFERS = ("noise_const", "w_avg")
@@ -56,7 +56,7 @@ def resample_filter() -> np.ndarray:
     return np.outer(taps, taps) / np.float32(64)
 
 
-def import_generator(module: torch_pickle.ModuleNode) -> Imported:
+def import_generator(module: torch_modules.ModuleNode) -> Imported:
     """Converts a snapshot's G or G_ema.
 
     Args:
@@ -92,7 +92,7 @@ def import_generator(module: torch_pickle.ModuleNode) -> Imported:
     return Imported(variables, _plain_options(architecture, "options"), rendering, extras)
 
 
-def import_discriminator(module: torch_pickle.ModuleNode) -> Imported:
+def import_discriminator(module: torch_modules.ModuleNode) -> Imported:
     """Converts a snapshot's D.
 
     Args:
@@ -176,7 +176,7 @@ def read_plane_axes(matrices: Any) -> str:
     Raises:
       WeightError: They are neither.
 
-    Source: EG3D issue 67; EG3D reference behaviour.
+    Source: EG3D reference behaviour; the fix its maintainers describe.
     """
     if isinstance(matrices, np.ndarray) and matrices.shape == (3, 3, 3):
         permutes = np.all((matrices == 0) | (matrices == 1)) and all(
@@ -193,7 +193,7 @@ def read_plane_axes(matrices: Any) -> str:
     )
 
 
-def _check_class(module: torch_pickle.ModuleNode, expected: str) -> None:
+def _check_class(module: torch_modules.ModuleNode, expected: str) -> None:
     if module.class_name != expected:
         raise errors.WeightError(f"expected a {expected}, got a {module.class_name}")
 
@@ -303,7 +303,7 @@ def _plain_options(value: Any, what: str) -> Any:
     return copy(value)
 
 
-IMPORTERS: dict[str, Callable[[torch_pickle.ModuleNode], Imported]] = {
+IMPORTERS: dict[str, Callable[[torch_modules.ModuleNode], Imported]] = {
     "generator": import_generator,
     "discriminator": import_discriminator,
 }

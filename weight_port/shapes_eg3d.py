@@ -137,13 +137,7 @@ def generator_architecture(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """
     w_dim, c_dim = _shape(shapes, "backbone.mapping.embed.weight", 2)
     channels = _channels(shapes, r"backbone\.synthesis\.b(\d{1,4})\.conv1\.weight")
-    blocks = tuple(
-        (
-            _shape(shapes, f"superresolution.block{index}.conv1.noise_const", 2)[0],
-            _shape(shapes, f"superresolution.block{index}.conv1.weight", 4)[0],
-        )
-        for index in range(2)
-    )
+    blocks = (_superresolution_block(shapes, 0), _superresolution_block(shapes, 1))
     known = {entry[0]: name for name, entry in SUPERRESOLUTIONS.items()}
     return {
         "z_dim": _shape(shapes, "backbone.mapping.fc0.weight", 2)[1] - w_dim,
@@ -265,6 +259,13 @@ def _channel_rule(channels: Mapping[int, int]) -> dict[str, int]:
     """Returns a channel_base and channel_max that give these channels, if any pair does."""
     base = max(width * side for side, width in channels.items())  # side * (base // side) <= base
     return {"channel_base": base, "channel_max": max(channels.values())}
+
+
+def _superresolution_block(shapes: Mapping[str, Shape], index: int) -> tuple[int, int]:
+    """Returns a block's resolution and channels."""
+    prefix = f"superresolution.block{index}.conv1"
+    side, _ = _shape(shapes, f"{prefix}.noise_const", 2)
+    return side, _shape(shapes, f"{prefix}.weight", 4)[0]
 
 
 def _count_layers(shapes: Mapping[str, Shape], prefix: str) -> int:

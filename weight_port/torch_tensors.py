@@ -272,7 +272,7 @@ class StreamReader:
         position = self._read_header()
         value, position = safe_pickle.load(
             self._buffer,
-            position,
+            start=position,
             label=self._label,
             lookup=lambda module, name: storage_lookup(module, name) or self._lookup(module, name),
             persistent=self._declare,
@@ -293,7 +293,7 @@ class StreamReader:
     def _read_plain(self, position: int) -> tuple[Any, int]:
         return safe_pickle.load(
             self._buffer,
-            position,
+            start=position,
             label=self._label,
             lookup=lambda module, name: None,
             limits=pickle_values.Limits(opcodes=200_000, depth=8),

@@ -46,10 +46,11 @@ class DtypeNode(pickle_values.Node):
 
         Source: numpy.dtype pickling.
         """
-        plain = isinstance(state, tuple) and len(state) >= 7 and state[2:5] == (None, None, None)
-        if not plain or state[1] not in ("<", ">", "|", "="):
+        fields = list(state) if isinstance(state, tuple) else []
+        plain = len(fields) >= 7 and fields[2:5] == [None, None, None]
+        if not plain or fields[1] not in ("<", ">", "|", "="):
             raise errors.WeightError("a numpy dtype has fields or an unknown byte order; refused")
-        self.dtype = self.dtype.newbyteorder(state[1])
+        self.dtype = self.dtype.newbyteorder(fields[1])
 
 
 class ArrayNode(pickle_values.Node):

@@ -25,8 +25,8 @@ _MAX_TEXT_BYTES = 1 << 24  # one embedded source text is about 100 kB
 
 def load(
     buffer: memoryview,
-    start: int = 0,
     *,
+    start: int = 0,
     label: str,
     lookup: pickle_values.Lookup,
     persistent: Callable[[Any], Any] | None = None,
