@@ -51,6 +51,9 @@ def canonicalize_frame(
       The frame with square images of side `config.resolution`; the label stays, because
       intrinsics are normalized.
 
+    Raises:
+      DataFormatError: another background is wanted and the frame has no alpha.
+
     Source: EG3D dataset tool (resizing); ours (background).
     """
     image = frame.image

@@ -4,7 +4,6 @@ A wrong label trains without complaint and gives a head that turns the wrong way
 that can be told from the 25 numbers is told here, in the words of the likely mistake.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,8 @@ _EXACT_TOLERANCE = 1e-4
 # Normalized focal lengths lie near 1..10 and centres near 0.5; pixel units are far above both.
 _LARGEST_FOCAL = 50.0
 _LARGEST_CENTRE = 5.0
+# JSON integers have no limit; float32 ends at 3e38.
+_LARGEST_NUMBER = 1e30
 
 
 def check_label25(values: Any, *, where: str) -> Float[np.ndarray, " 25"]:
@@ -42,29 +43,57 @@ def check_label25(values: Any, *, where: str) -> Float[np.ndarray, " 25"]:
     return label.astype(np.float32)
 
 
+def find_not_finite(values: list[int | float]) -> int | None:
+    """Finds the first number of a JSON list that cannot be stored as float32.
+
+    Args:
+      values: The numbers; JSON integers may be arbitrarily large.
+
+    Returns:
+      Position of the first NaN, infinity or number beyond 1e30; None when there is none.
+
+    Source: ours.
+    """
+    return next((i for i, value in enumerate(values) if not abs(value) < _LARGEST_NUMBER), None)
+
+
+def find_no_number(values: list[Any]) -> int | None:
+    """Finds the first entry of a JSON list that is not a number.
+
+    Args:
+      values: What the file holds.
+
+    Returns:
+      Position of the first entry that is neither an integer nor a float; None when there is none.
+
+    Source: ours.
+    """
+    return next((i for i, value in enumerate(values) if type(value) not in (int, float)), None)
+
+
 def _to_numbers(values: Any, where: str) -> np.ndarray:
     if not isinstance(values, list):
         raise errors.DataFormatError(
             f"{where}: expected a label of 25 numbers; got {_short(values)}. Write cam2world row "
             "by row (16), then the intrinsics row by row (9)."
         )
-    for index, value in enumerate(values):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise errors.DataFormatError(
-                f"{where}: label entry {index} must be a number; got {_short(value)}. Write plain "
-                "JSON numbers, without quotes."
-            )
+    index = find_no_number(values)
+    if index is not None:
+        raise errors.DataFormatError(
+            f"{where}: label entry {index} must be a number; got {_short(values[index])}. Write "
+            "plain JSON numbers, without quotes."
+        )
     if len(values) != 25:
         raise errors.DataFormatError(
             f"{where}: expected a label of 25 numbers; got {len(values)}. Write cam2world row by "
             "row (16), then the intrinsics row by row (9)."
         )
-    for index, value in enumerate(values):
-        if not math.isfinite(value):
-            raise errors.DataFormatError(
-                f"{where}: label entry {index} must be finite; got {value}. Remove the frame or "
-                "track it again."
-            )
+    index = find_not_finite(values)
+    if index is not None:
+        raise errors.DataFormatError(
+            f"{where}: label entry {index} must be finite; got {_short(values[index])}. Remove the "
+            "frame or track it again."
+        )
     return np.array(values, np.float64)
 
 

@@ -31,7 +31,7 @@ _PACKAGE_SOURCES = {"package:actor": "actor_sample.zip"}
 _SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
 
 
-class GanFrames(tfds.core.GeneratorBasedBuilder):
+class GanFrames(storage.Builder):
     """Canonical frames: image, alpha, camera, expression, names."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -47,7 +47,7 @@ class GanFrames(tfds.core.GeneratorBasedBuilder):
         self._frames = frames
         self._canonical = canonical
         self._stored_metadata = dict(metadata)
-        super().__init__(data_dir=data_dir, file_format="array_record")
+        super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self._stored_metadata["resolution"]
@@ -63,12 +63,7 @@ class GanFrames(tfds.core.GeneratorBasedBuilder):
         if self._stored_metadata["expression_names"]:
             length = len(self._stored_metadata["expression_names"])
             features["expression"] = tfds.features.Tensor(shape=(length,), dtype=np.float32)
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            disable_shuffling=True,  # keeps the capture's order
-            metadata=tfds.core.MetadataDict(self._stored_metadata),
-        )
+        return self.make_info(features, self._stored_metadata)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[int, dict]]]:
         del dl_manager
@@ -200,11 +195,9 @@ def _build(
             progress(finished, total)
         return frame
 
-    def make_builder(data_dir: str) -> GanFrames:
-        frames = {"train": train, "test": test}
-        return GanFrames(frames=frames, canonical=canonical, metadata=metadata, data_dir=data_dir)
-
-    storage.write(make_builder, dataset_dir)
+    frames = {"train": train, "test": test}
+    arguments = {"frames": frames, "canonical": canonical, "metadata": metadata}
+    storage.write(GanFrames, dataset_dir, arguments=arguments)
 
 
 def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:

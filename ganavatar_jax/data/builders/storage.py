@@ -4,13 +4,12 @@ A dataset lies in `<dataset_dir>/<name>/<version>`. It is written beside its fin
 there when complete, so that a run that fails or is killed leaves the former dataset or none.
 """
 
-import contextlib
 import io
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,67 @@ from PIL import Image
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
 
-_STAGING_PREFIX = ".incomplete-"
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """A TFDS builder that writes array_record files, keeps its order, and prints nothing."""
+
+    def __init__(self, *, data_dir: str):
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def download_and_prepare(self, **options: Any) -> None:
+        """Writes the dataset.
+
+        Args:
+          **options: Those of TFDS.
+
+        Source: TFDS.
+        """
+        tfds.disable_progress_bar()
+        try:
+            super().download_and_prepare(**options)
+        finally:
+            tfds.enable_progress_bar()
+
+    def make_info(
+        self, features: Mapping[str, Any], metadata: Mapping[str, Any]
+    ) -> tfds.core.DatasetInfo:
+        """Describes the dataset, for a builder's `_info`.
+
+        Args:
+          features: TFDS features by name.
+          metadata: What to store beside the examples; anything JSON can hold.
+
+        Returns:
+          The description; examples keep the order they are written in.
+
+        Source: TFDS.
+        """
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(metadata),
+        )
+
+    def _log_download_bytes(self) -> None:
+        """Leaves out TFDS's banner: nothing is downloaded."""
+
+    def _log_download_done(self) -> None:
+        """Leaves out TFDS's banner."""
 
 
 def write(
-    make_builder: Callable[[str], tfds.core.GeneratorBasedBuilder], dataset_dir: pathlib.Path
+    builder_class: type[Builder],
+    dataset_dir: pathlib.Path,
+    *,
+    arguments: Mapping[str, Any],
 ) -> pathlib.Path:
     """Writes a dataset, replacing an older one of its name and version.
 
     Args:
-      make_builder: Makes the builder for the data_dir it is given.
+      builder_class: What to write.
       dataset_dir: Where datasets are kept; created if needed.
+      arguments: Arguments of the builder except data_dir.
 
     Returns:
       Folder of the finished dataset.
@@ -40,32 +89,32 @@ def write(
 
     Source: ours.
     """
+    prefix = f".incomplete-{builder_class.name}-"
     try:
         dataset_dir.mkdir(parents=True, exist_ok=True)
-        for leftover in dataset_dir.glob(f"{_STAGING_PREFIX}*"):
+        for leftover in dataset_dir.glob(f"{prefix}*"):
             shutil.rmtree(leftover)
-        staging = pathlib.Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=dataset_dir))
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=dataset_dir))
+        try:
+            builder = builder_class(data_dir=str(staging / "new"), **arguments)
+            builder.download_and_prepare()
+            final = dataset_folder(dataset_dir, builder_class)
+            final.parent.mkdir(exist_ok=True)
+            if final.exists():
+                os.rename(final, staging / "old")
+            os.rename(builder.data_dir, final)
+        finally:
+            shutil.rmtree(staging)
     except OSError as error:
         raise errors.RunError(
-            f"{dataset_dir}: the dataset cannot be written there ({error.strerror}). Choose "
-            "another folder."
+            f"{dataset_dir}: the dataset cannot be written there ({error}). Choose a folder with "
+            "room and permission."
         ) from error
-    try:
-        builder = make_builder(str(staging / "new"))
-        with _quiet():
-            builder.download_and_prepare()
-        final = dataset_dir / builder.name / str(builder.version)
-        final.parent.mkdir(exist_ok=True)
-        if final.exists():
-            os.rename(final, staging / "old")
-        os.rename(builder.data_dir, final)
-    finally:
-        shutil.rmtree(staging)
     return final
 
 
 def open_dataset(
-    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
+    dataset_dir: str | pathlib.Path, builder: type[Builder]
 ) -> tfds.core.DatasetBuilder:
     """Opens a dataset that `write` finished.
 
@@ -90,9 +139,7 @@ def open_dataset(
     return tfds.builder_from_directory(str(folder))
 
 
-def is_finished(
-    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
-) -> bool:
+def is_finished(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> bool:
     """Tells whether a dataset is there.
 
     Args:
@@ -107,9 +154,7 @@ def is_finished(
     return (dataset_folder(dataset_dir, builder) / "dataset_info.json").is_file()
 
 
-def dataset_folder(
-    dataset_dir: str | pathlib.Path, builder: type[tfds.core.GeneratorBasedBuilder]
-) -> pathlib.Path:
+def dataset_folder(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> pathlib.Path:
     """Tells where a dataset lies once it is written.
 
     Args:
@@ -209,14 +254,3 @@ def count_examples(builder: tfds.core.DatasetBuilder) -> Mapping[str, int]:
     Source: ours.
     """
     return {name: info.num_examples for name, info in builder.info.splits.items()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps TFDS from drawing progress bars and printing banners."""
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()

@@ -18,7 +18,6 @@ Source: EG3D dataset format; expressions.json, meta.json and alpha/ are ours.
 import contextlib
 import functools
 import json
-import math
 import pathlib
 import re
 from collections.abc import Iterator
@@ -91,7 +90,7 @@ def _read_capture(tree: file_tree.FileTree) -> records.Capture:
 def _read_json(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
     try:
         content = json.loads(tree.read(name).decode("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
         ) from error
@@ -262,13 +261,14 @@ def _check_code(code: Any, length: int, where: str) -> np.ndarray:
             f"{where}: expected {length} numbers, one for each name; got {got}. Write the code "
             "again, or null for a frame without one."
         )
-    for index, value in enumerate(code):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
-            raise errors.DataFormatError(
-                f"{where}: entry {index} must be a finite number; got {value!r}. Write the code "
-                "again, or null for a frame without one."
-            )
+    index = labels.find_no_number(code)
+    if index is None:
+        index = labels.find_not_finite(code)
+    if index is not None:
+        raise errors.DataFormatError(
+            f"{where}: entry {index} must be a finite number; got {code[index]!r:.40}. Write the "
+            "code again, or null for a frame without one."
+        )
     return np.array(code, np.float32)
 
 

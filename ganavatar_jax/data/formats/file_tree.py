@@ -10,64 +10,12 @@ import pathlib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Protocol
 
 from ganavatar_jax.core import errors
 
 
-class FileTree(Protocol):
-    """What a reader needs from a folder or an archive.
-
-    Attributes:
-      path: Where it lies.
-      names: All files, sorted.
-    """
-
-    path: pathlib.Path
-    names: tuple[str, ...]
-
-    def read(self, name: str) -> bytes:
-        """Reads a whole file."""
-        ...
-
-    def digest(self) -> str:
-        """Computes a hash that changes when the files do."""
-        ...
-
-
-@contextlib.contextmanager
-def open_tree(path: str | pathlib.Path) -> Iterator[FileTree]:
-    """Opens a folder or a zip archive (stored or deflated) for reading.
-
-    Args:
-      path: The folder or archive.
-
-    Returns:
-      A context manager that yields the tree and closes the archive.
-
-    Raises:
-      DataFormatError: there is no such path, or it is neither a folder nor a readable zip.
-
-    Source: ours.
-    """
-    path = pathlib.Path(path)
-    if path.is_dir():
-        yield FolderTree(path)
-    elif not path.exists():
-        raise errors.DataFormatError(
-            f"{path}: no such folder or zip. Set data.source to an existing capture or to "
-            '"package:actor".'
-        )
-    else:
-        try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise errors.DataFormatError(
-                f"{path}: expected a folder or a zip archive; it cannot be read as a zip "
-                f"({error}). Set data.source to a capture, or zip it again."
-            ) from error
-        with archive:
-            yield ZipTree(path, archive)
+# No image or label file of a capture comes near; an archive may claim any size for its files.
+MAX_FILE_BYTES = 2**29
 
 
 class FolderTree:
@@ -145,11 +93,17 @@ class ZipTree:
           Its bytes.
 
         Raises:
-          DataFormatError: the archive is damaged there, encrypted, or compressed by a method
-            other than stored or deflated.
+          DataFormatError: the archive is damaged there, encrypted, compressed by a method other
+            than stored or deflated, or claims a file of more than `MAX_FILE_BYTES`.
 
         Source: ours.
         """
+        size = self._archive.getinfo(name).file_size
+        if size > MAX_FILE_BYTES:
+            raise errors.DataFormatError(
+                f"{self.path}: {name} claims {size} bytes unpacked; at most {MAX_FILE_BYTES} are "
+                "read. Check where the archive comes from, or use a folder."
+            )
         try:
             return self._archive.read(name)
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError) as e:
@@ -171,6 +125,45 @@ class ZipTree:
             info = self._archive.getinfo(name)
             sha.update(f"{name}\0{info.file_size}\0{info.CRC}\0".encode())
         return sha.hexdigest()
+
+
+# What a reader needs of either: `path`, `names` (all files, sorted), `read`, `digest`.
+FileTree = FolderTree | ZipTree
+
+
+@contextlib.contextmanager
+def open_tree(path: str | pathlib.Path) -> Iterator[FileTree]:
+    """Opens a folder or a zip archive (stored or deflated) for reading.
+
+    Args:
+      path: The folder or archive.
+
+    Returns:
+      A context manager that yields the tree and closes the archive.
+
+    Raises:
+      DataFormatError: there is no such path, or it is neither a folder nor a readable zip.
+
+    Source: ours.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        yield FolderTree(path)
+    elif not path.exists():
+        raise errors.DataFormatError(
+            f"{path}: no such folder or zip. Set data.source to an existing capture or to "
+            '"package:actor".'
+        )
+    else:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise errors.DataFormatError(
+                f"{path}: expected a folder or a zip archive; it cannot be read as a zip "
+                f"({error}). Set data.source to a capture, or zip it again."
+            ) from error
+        with archive:
+            yield ZipTree(path, archive)
 
 
 def _is_visible(name: str) -> bool:
