@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 from ganavatar_jax.core import errors
 
-
 # No image or label file of a capture comes near; an archive may claim any size for its files.
 MAX_FILE_BYTES = 2**29
 
