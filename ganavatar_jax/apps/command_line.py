@@ -10,6 +10,7 @@ import pathlib
 import re
 import runpy
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 from absl import flags
@@ -64,7 +65,7 @@ def parse(argv: Sequence[str]) -> CommandLine | None:
     spec, rest = _split_config(argv)
     config = load_config(spec)
     _check_overrides(config, rest)
-    values = flags.FlagValues()
+    values: Any = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, lock_config=True, sys_argv=rest

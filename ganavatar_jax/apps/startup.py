@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import tempfile
+from typing import Any
 
 import ml_collections
 
@@ -58,7 +59,8 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
     for name in ("devices", "compile_cache"):
         if name not in config:
             raise errors.ConfigError(f"config.{name}: required key is missing in the config file.")
-    devices = config_lib.resolve(DevicesConfig, config.devices, path="config.devices")
+    section: Any = config.devices
+    devices = config_lib.resolve(DevicesConfig, section, path="config.devices")
     if devices.cpu_virtual:
         os.environ["XLA_FLAGS"] = virtual_device_flags(
             os.environ.get("XLA_FLAGS", ""), devices.cpu_virtual

@@ -220,7 +220,7 @@ class Checkpoints:
         portable.check_fit(
             _describe(targets), _describe(stored.tree), what=f"checkpoint {self.path / str(step)}"
         )
-        items = self._manager.restore(
+        items: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.StandardRestore(targets),

@@ -146,17 +146,14 @@ def read_metrics(path: str | os.PathLike[str], *, stage: str | None = None) -> l
         ) from error
     lines = []
     for number, text in enumerate(texts, start=1):
-        try:
-            line = json.loads(text)
-            line["step"], line["stage"]
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(texts):
-                break
+        line = _parse_line(text)
+        if line is not None:
+            lines.append(line)
+        elif number < len(texts):
             raise errors.RunError(
                 f'{path}: line {number}: expected an object with "step" and "stage"; got '
                 f"{text[:40]!r}. Remove that line."
-            ) from error
-        lines.append(line)
+            )
     return [line for line in lines if stage is None or line["stage"] == stage]
 
 
@@ -194,6 +191,14 @@ def check_finite(metrics: Mapping[str, Any], *, step: int, stage: str) -> None:
             f"{stage}: the training diverged by step {step}: {bad}; start again from the last "
             f"checkpoint with a lower learning rate or stronger regularisation."
         )
+
+
+def _parse_line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) and {"step", "stage"} <= line.keys() else None
 
 
 def _drop_beyond(path: pathlib.Path, stage: str, last_step: int) -> None:

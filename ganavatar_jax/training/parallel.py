@@ -141,12 +141,12 @@ class Layout:
         return jax.device_put(jnp.copy(jnp.broadcast_to(leaf, (count, *leaf.shape))), local)
 
 
-def make_layout(backend: Backend, devices: Sequence[jax.Device] | None = None) -> Layout:
+def make_layout(backend: Backend, devices: Sequence[Any] | None = None) -> Layout:
     """Lays the work out over devices.
 
     Args:
       backend: "jit", "shard_map" or "pmap".
-      devices: The devices; None takes all, those of other processes included.
+      devices: The jax devices; None takes all, those of other processes included.
 
     Returns:
       The layout.

@@ -74,9 +74,7 @@ class Progress:
                 "[{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]",
             )
 
-    def update(
-        self, amount: float, *, metrics: Mapping[str, float] | None = None
-    ) -> None:
+    def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
         """Counts work done and shows it when it is time.
 
         Args:
