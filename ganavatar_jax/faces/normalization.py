@@ -29,6 +29,14 @@ class CodeNormalizer:
     forward: Float[np.ndarray, "e k"]
     backward: Float[np.ndarray, "k e"]
 
+    @property
+    def std(self) -> Float[np.ndarray, " e"]:
+        """Standard deviation of each coefficient over the codes it was fitted on.
+
+        At least the smallest one that `fit` divides by; less what dropped components carried.
+        """
+        return np.sqrt(np.sum(np.square(self.backward), axis=0))
+
     def apply(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray | Array, "*b k"]:
         """Normalises codes.
 

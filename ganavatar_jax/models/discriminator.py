@@ -66,9 +66,9 @@ class _Block(nn.Module):
         clamp = cfg.conv_clamp
         if self.resolution == cfg.img_resolution:
             x = layers.Conv(inner, 1, clamp=clamp, name="fromrgb")(x)
-        skip = layers.Conv(
-            outer, 1, down=True, activation="linear", use_bias=False, name="skip"
-        )(x, gain=math.sqrt(0.5))
+        skip = layers.Conv(outer, 1, down=True, activation="linear", use_bias=False, name="skip")(
+            x, gain=math.sqrt(0.5)
+        )
         x = layers.Conv(inner, 3, clamp=clamp, name="conv0")(x)
         x = layers.Conv(outer, 3, down=True, clamp=clamp, name="conv1")(x, gain=math.sqrt(0.5))
         return skip + x

@@ -204,7 +204,9 @@ class Generator(nn.Module):
         scale = cfg.condition_scale if cfg.condition_on_camera else 0.0
         return self.backbone.mapping(z, label25 * scale)
 
-    def planes(self, ws: Float[Array, "b l d"], noise: synthesis.Noise) -> Float[Array, "b p h w c"]:
+    def planes(
+        self, ws: Float[Array, "b l d"], noise: synthesis.Noise
+    ) -> Float[Array, "b p h w c"]:
         """Synthesises the three feature planes."""
         flat = self.backbone.synthesis(ws, noise)
         batch, side = flat.shape[:2]
@@ -459,9 +461,7 @@ def synthesize(
     Source: EG3D (Chan et al. 2022), section 4.
     """
     with jax.named_scope("synthesis"):
-        planes = make_planes(
-            variables, ws, config, noise=noise if draws is None else draws.noise
-        )
+        planes = make_planes(variables, ws, config, noise=noise if draws is None else draws.noise)
     return render_planes(
         variables,
         planes,

@@ -73,7 +73,9 @@ class Conv(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"], *, gain: float = 1.0) -> Float[Array, "b h2 w2 o"]:
+    def __call__(
+        self, x: Float[Array, "b h w i"], *, gain: float = 1.0
+    ) -> Float[Array, "b h2 w2 o"]:
         """Applies the layer; `gain` scales the activation gain and the clamp."""
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         weight = self.param("weight", nn.initializers.normal(1.0), shape)
@@ -112,9 +114,7 @@ class SynthesisLayer(nn.Module):
         """Applies the layer; `noise` is a map per sample, the stored map, or nothing."""
         channels = x.shape[-1]
         size = (self.resolution, self.resolution)
-        weight = self.param(
-            "weight", nn.initializers.normal(1.0), (3, 3, channels, self.features)
-        )
+        weight = self.param("weight", nn.initializers.normal(1.0), (3, 3, channels, self.features))
         strength = self.param("noise_strength", nn.initializers.zeros, ())
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         constant = self.variable(
@@ -146,12 +146,12 @@ class ToRGB(nn.Module):
     clamp: float | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w i"], w: Float[Array, "b d"]) -> Float[Array, "b h w o"]:
+    def __call__(
+        self, x: Float[Array, "b h w i"], w: Float[Array, "b d"]
+    ) -> Float[Array, "b h w o"]:
         """Applies the layer."""
         channels = x.shape[-1]
-        weight = self.param(
-            "weight", nn.initializers.normal(1.0), (1, 1, channels, self.features)
-        )
+        weight = self.param("weight", nn.initializers.normal(1.0), (1, 1, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         style = Linear(channels, bias_init=1.0, name="affine")(w) * channels**-0.5
         y = modulated_conv.modulated_conv2d(x, weight, style, demodulate=False)

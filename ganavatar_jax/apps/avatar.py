@@ -1,0 +1,231 @@
+"""The avatar: load a finished run, turn expression codes into w, render from any camera.
+
+avatar = Avatar.load("runs/quickstart")
+frames = avatar.render(avatar.encode(codes), label25)
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganavatar_jax.apps import experiment, train_gan, weights
+from ganavatar_jax.core import config as config_lib
+from ganavatar_jax.core import errors, images, portable
+from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.faces import normalization
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.metrics import chunks
+from ganavatar_jax.models import generator
+from ganavatar_jax.training import mapping_step, run_dir
+
+MAPPING_FILE = "mapping.safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Avatar:
+    """A trained avatar.
+
+    Attributes:
+      g: Generator variables.
+      g_config: Generator options.
+      mapping: Parameters of the mapping network.
+      mapping_config: Its options.
+      normalizer: What it applies to codes.
+      mean_w: Mean w its output is added to.
+      frontal_label25: The frontal camera it was trained with.
+    """
+
+    g: Mapping[str, Any]
+    g_config: generator.GeneratorConfig
+    mapping: Mapping[str, Any]
+    mapping_config: mapping_step.MappingConfig
+    normalizer: normalization.CodeNormalizer
+    mean_w: Float[np.ndarray, " d"]
+    frontal_label25: Float[np.ndarray, "25"]
+
+    @classmethod
+    def load(cls, workdir: str | pathlib.Path) -> "Avatar":
+        """Loads the avatar of a run folder.
+
+        Args:
+          workdir: A run folder in which train_gan and train_mapping are complete.
+
+        Returns:
+          The avatar.
+
+        Raises:
+          RunError: the folder holds no finished avatar.
+          WeightError: its weights are damaged.
+
+        Source: ours.
+        """
+        path = pathlib.Path(workdir)
+        if not (path / "config.json").is_file():
+            raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
+        stored = json.loads((path / "config.json").read_text())
+        resolved = config_lib.resolve(experiment.ExperimentConfig, stored)
+        return load(resolved, run_dir.RunDir(path, primary=True))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Coefficients of the codes that drive it, in order."""
+        return self.normalizer.names
+
+    def encode(
+        self,
+        codes: Float[np.ndarray, "f e"],
+        *,
+        statistics: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Float[np.ndarray, "f d"]:
+        """Maps expression codes to w.
+
+        Args:
+          codes: Codes with the coefficients `names`.
+          statistics: Mean and standard deviation [e] of the driver, where its codes do not come
+            from the estimator the avatar was mapped with: they are brought to the mean and
+            spread of the avatar's own codes. None takes codes as they are.
+
+        Returns:
+          One w a frame.
+
+        Source: GAN-Avatar (Kabadayi et al. 2024); the change of statistics is ours.
+        """
+        codes = np.asarray(codes, np.float32)
+        normalized = self.normalizer.apply(
+            codes if statistics is None else self._restate(codes, *statistics)
+        )
+        predict = jax.jit(
+            lambda c: mapping_step.predict_w(
+                self.mapping, jnp.asarray(self.mean_w), c, self.mapping_config
+            )
+        )
+        return np.asarray(predict(jnp.asarray(normalized, jnp.float32)))
+
+    def render(
+        self,
+        w: Float[np.ndarray, "f d"],
+        label25: Float[np.ndarray, "f 25"],
+        *,
+        batch_size: int = 8,
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Renders frames, deterministically.
+
+        Args:
+          w: One latent a frame.
+          label25: One camera a frame.
+          batch_size: Frames rendered at once.
+
+        Returns:
+          Images, 0..255.
+
+        Source: EG3D (Chan et al. 2022).
+        """
+        image = chunks.map_in_chunks(
+            self._draw, (np.asarray(w), np.asarray(label25)), chunk=min(batch_size, len(w))
+        )
+        return images.to_u8(image)
+
+    def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+        own_mean = np.asarray(self.normalizer.mean)
+        own_std = np.asarray(self.normalizer.std)
+        # A coefficient the driver never moves says nothing: it stays at the avatar's mean.
+        scale = np.where(std > 1e-3, own_std / np.maximum(std, 1e-3), 0.0)
+        return (codes - mean) * scale + own_mean
+
+    @property
+    def _draw(self):
+        if "draw" not in self._compiled:
+
+            @jax.jit
+            def draw(w: jax.Array, label25: jax.Array) -> jax.Array:
+                ws = generator.broadcast(w, self.g_config)
+                return generator.synthesize(dict(self.g), ws, label25, self.g_config).image
+
+            self._compiled["draw"] = draw
+        return self._compiled["draw"]
+
+    _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+def load(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Avatar:
+    """Loads the avatar of an open run.
+
+    Args:
+      resolved: The run's configuration.
+      opened: The run.
+
+    Returns:
+      The avatar.
+
+    Raises:
+      RunError: the mapping has not been trained.
+      WeightError: the weights are damaged.
+
+    Source: ours.
+    """
+    opened.require_stage("train_mapping", task="train_mapping")
+    g = load_generator(resolved, opened)
+    variables, metadata = portable.load_params(
+        opened.folder("checkpoints", "export") / MAPPING_FILE
+    )
+    return Avatar(
+        g=g,
+        g_config=resolved.generator,
+        mapping=jax.tree.map(jnp.asarray, variables["params"]),
+        mapping_config=config_lib.resolve(mapping_step.MappingConfig, metadata["mapping"]),
+        normalizer=normalization.from_dict(metadata["normalizer"]),
+        mean_w=np.asarray(variables["buffers"]["mean_w"]),
+        frontal_label25=np.asarray(metadata["frontal_label25"], np.float32),
+    )
+
+
+def load_generator(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> dict[str, Any]:
+    """Loads the averaged generator a run has exported.
+
+    Args:
+      resolved: The run's configuration.
+      opened: The run.
+
+    Returns:
+      Generator variables.
+
+    Raises:
+      RunError: the GAN has not been trained.
+      WeightError: the weights are damaged.
+
+    Source: ours.
+    """
+    opened.require_stage(train_gan.STAGE, task="train_gan")
+    abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))
+    variables = weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
+    return jax.tree.map(jnp.asarray, variables)
+
+
+def frontal_label25(config: experiment.FrontalConfig) -> Float[np.ndarray, "25"]:
+    """Makes the frontal camera of the mapping stage.
+
+    Args:
+      config: Radius, pivot and intrinsics.
+
+    Returns:
+      The camera.
+
+    Source: GAN-Avatar's released code (frontal sampling).
+    """
+    cx, cy = config.principal_point
+    camera = cameras.Camera(
+        cameras.look_at(
+            jnp.asarray(jnp.pi / 2),
+            jnp.asarray(jnp.pi / 2),
+            pivot=jnp.asarray(config.pivot),
+            radius=config.radius,
+        ),
+        cameras.intrinsics(config.focal, cx=cx, cy=cy),
+    )
+    return np.asarray(cameras.to_label25(camera))

@@ -1,0 +1,159 @@
+"""Task evaluate: self-reenactment of held-out frames, beside two baselines."""
+
+import pathlib
+
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import avatar, evaluation_report, experiment, prepare_data
+from ganavatar_jax.core import errors
+from ganavatar_jax.data import pipeline
+from ganavatar_jax.faces import coefficients, estimators
+from ganavatar_jax.metrics import baselines, lpips
+from ganavatar_jax.training import progress, run_dir
+
+STAGE = "evaluate"
+_MIN_LPIPS_SIDE = 32  # AlexNet's last pooling needs it
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Reenacts the held-out frames and writes evaluation/.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      RunError: the mapping has not been trained.
+      DataFormatError: there are no held-out frames, or they carry no codes.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    evaluate(resolved, opened)
+
+
+def driving_codes(
+    table: pipeline.FrameTable,
+    names: tuple[str, ...],
+    resolved: experiment.ExperimentConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gets the codes that drive the held-out frames.
+
+    Args:
+      table: Held-out frames.
+      names: Coefficients the avatar takes.
+      resolved: The configuration.
+
+    Returns:
+      Codes [f e], and which of the frames have one [f].
+
+    Raises:
+      DataFormatError: the dataset holds no codes, or lacks coefficients the avatar takes.
+
+    Source: ours.
+    """
+    if resolved.evaluation.codes == "estimate":
+        estimator = estimators.make_estimator(resolved.estimator)
+        readings = estimators.estimate_many(estimator, table.image, frames=list(table.frame_id))
+        return coefficients.select(readings.codes, estimator.names, names), readings.found
+    if table.expression is None:
+        raise errors.DataFormatError(
+            "the held-out frames carry no expression codes; set evaluation.codes=estimate to read "
+            "them off the frames, or add expressions.json to the capture."
+        )
+    missing = sorted(set(names) - set(table.expression_names))
+    if missing:
+        raise errors.DataFormatError(
+            f"the capture's expression codes lack {', '.join(missing[:5])}, which drive the avatar; "
+            f"name the coefficients both have in mapping.coefficients."
+        )
+    codes = coefficients.select(table.expression, table.expression_names, names)
+    return codes, table.has_expression
+
+
+def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Reenacts, compares and writes evaluation/.
+
+    Args:
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      RunError: the mapping has not been trained.
+      DataFormatError: there are no held-out frames, or they carry no codes.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
+    """
+    config = resolved.evaluation
+    person = avatar.load(resolved, opened)
+    folder = prepare_data.dataset_folder(opened)
+    train, test = pipeline.load_split(folder, "train"), pipeline.load_split(folder, "test")
+    codes, have = driving_codes(test, person.names, resolved)
+    rows = np.flatnonzero(have)[:: config.stride]
+    experiment.refuse_empty(
+        len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
+    )
+    codes, label25 = codes[rows], test.label25[rows]
+    statistics = None
+    if config.driver_statistics == "driver":
+        statistics = (codes.mean(axis=0), codes.std(axis=0))
+    w = person.encode(codes, statistics=statistics)
+    ours = person.render(w, label25, batch_size=config.batch_size)
+    estimator = estimators.make_estimator(resolved.estimator)
+    with progress.Progress(len(rows), unit="frame", title="read back", every_s=10) as bar:
+        readings = estimators.estimate_many(
+            estimator,
+            ours,
+            frames=[test.frame_id[row] for row in rows],
+            progress=lambda done, skipped: bar.update(
+                done - bar.done, metrics={"skipped": skipped}
+            ),
+        )
+    read_back = coefficients.select(readings.codes, estimator.names, person.names)
+    held_out = evaluation_report.HeldOut(
+        truth_u8=test.image[rows],
+        ours_u8=ours,
+        frame_ids=tuple(test.frame_id[row] for row in rows),
+        label25=label25,
+        codes_driving=codes,
+        codes_read_back=(read_back, readings.found),
+        code_names=person.names,
+    )
+    nearest = baselines.nearest_frame(
+        train.label25, _train_codes(train, person.names), label25, _baseline_codes(train, codes)
+    )
+    nets = ("alex", "vgg") if config.lpips_vgg else ("alex",)
+    if resolved.data.resolution < _MIN_LPIPS_SIDE:
+        nets = ()
+    metrics = evaluation_report.write_report(
+        opened.folder("evaluation"),
+        held_out,
+        baselines={
+            "mean_image": baselines.mean_image(train.image)[None],
+            "nearest_frame": train.image[nearest],
+        },
+        protocol={
+            "task": "self-reenactment of held-out frames",
+            "codes": config.codes,
+            "driver_statistics": config.driver_statistics,
+            "stride": config.stride,
+            "estimator": resolved.estimator.name,
+            "training_frames": len(train.frame_id),
+        },
+        fps=config.fps,
+        lpips_params={net: lpips.load_params(net) for net in nets},
+    )
+    opened.mark_done(STAGE, {"ours": metrics["ours"], "frames": metrics["frames"]})
+
+
+def _train_codes(train: pipeline.FrameTable, names: tuple[str, ...]) -> np.ndarray:
+    if train.expression is None or not train.has_expression.all():
+        return np.zeros((len(train.frame_id), 0), np.float32)  # nearest camera only
+    return coefficients.select(train.expression, train.expression_names, names)
+
+
+def _baseline_codes(train: pipeline.FrameTable, codes: np.ndarray) -> np.ndarray:
+    if train.expression is None or not train.has_expression.all():
+        return np.zeros((len(codes), 0), np.float32)
+    return codes

@@ -1,0 +1,229 @@
+"""The whole configuration of a run, resolved once at the edge, and what all tasks share."""
+
+import dataclasses
+import pathlib
+
+import ml_collections
+
+from ganavatar_jax.apps import startup
+from ganavatar_jax.core import config as config_lib
+from ganavatar_jax.core import errors
+from ganavatar_jax.data import data_config
+from ganavatar_jax.faces import estimators
+from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.training import gan_config, mapping_step, run_dir
+from ganavatar_jax.training import parallel as parallel_lib
+
+# Keys that may change when a run folder is used again: how far and how often, not what.
+CHANGEABLE = (
+    "gan.total_kimg",
+    "gan.snapshot_kimg",
+    "gan.sample_kimg",
+    "gan.log_iterations",
+    "frontal.*",
+    "estimator.*",
+    "mapping.*",
+    "evaluation.*",
+    "render.*",
+    "devices.*",
+    "parallel",
+    "compile_cache",
+    "tensorboard",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrontalConfig:
+    """How frontal faces are sampled for the mapping stage.
+
+    Attributes:
+      count: Latents sampled; frames the estimator cannot read are skipped and counted.
+      first_seed: Seed of the first latent; latent i is numpy's RandomState(first_seed + i).
+      psi: Truncation; 1 keeps the full variety.
+      cutoff: Rows of ws truncated; 0 means all.
+      radius: Distance of the camera from the world origin, world units.
+      pivot: Point the camera looks at, world units.
+      focal: Normalised focal length.
+      principal_point: Normalised principal point.
+      random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
+        original; keyed by seed here) instead of deterministic.
+      validation_fraction: Part of the pairs held out from the mapping's training, 0..1.
+      batch_size: Images rendered at once.
+    """
+
+    count: int = 1001
+    first_seed: int = 0
+    psi: float = 0.7
+    cutoff: int = 14
+    radius: float = 2.7
+    pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    focal: float = 4.2647
+    principal_point: tuple[float, float] = (0.5, 0.5)
+    random_noise: bool = False
+    validation_fraction: float = 0.1
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.count < 8:
+            raise ValueError(f"count must be at least 8; got {self.count}.")
+        if not 0.0 < self.validation_fraction < 1.0:
+            raise ValueError(
+                f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How held-out frames are reenacted and compared.
+
+    Attributes:
+      codes: Which codes drive the avatar: "dataset" (stored with the frames) or "estimate" (read
+        off the held-out frames by the estimator).
+      driver_statistics: Which mean and spread the driving codes are normalised with: "pairs" (those
+        of the mapping's training codes; right when both come from one estimator) or "driver"
+        (their own; right when they come from elsewhere).
+      stride: Every n-th held-out frame is evaluated.
+      fps: Frame rate of the comparison video, frames a second.
+      lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
+      batch_size: Images rendered at once.
+    """
+
+    codes: str = "dataset"
+    driver_statistics: str = "driver"
+    stride: int = 1
+    fps: int = 25
+    lpips_vgg: bool = True
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if self.codes not in ("dataset", "estimate"):
+            raise ValueError(f"codes must be dataset or estimate; got {self.codes!r}.")
+        if self.driver_statistics not in ("pairs", "driver"):
+            raise ValueError(
+                f"driver_statistics must be pairs or driver; got {self.driver_statistics!r}."
+            )
+        if self.stride < 1 or self.fps < 1 or self.batch_size < 1:
+            raise ValueError("stride, fps and batch_size must be at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderTaskConfig:
+    """What the render task makes.
+
+    Attributes:
+      frames: Frames of the turntable video.
+      fps: Frame rate, frames a second.
+      radius: Distance of the camera from the world origin, world units.
+      strength: How far each coefficient is pushed in the expression sheet, in standard deviations.
+      coefficients: Coefficients shown in the expression sheet; empty takes the most lively ones.
+    """
+
+    frames: int = 96
+    fps: int = 24
+    radius: float = 2.7
+    strength: float = 2.5
+    coefficients: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+    """All sections of a config file.
+
+    Attributes:
+      data: Capture and its canonical form.
+      generator: Networks and renderer.
+      discriminator: Discriminator.
+      gan: GAN training.
+      frontal: Frontal sampling.
+      estimator: Expression estimator.
+      mapping: Mapping training.
+      evaluation: Evaluation.
+      render: Videos and sheets.
+      devices: See apps.startup.
+      parallel: How a step is mapped over devices.
+      compile_cache: Whether compiled programs are kept between runs.
+      tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
+    """
+
+    data: data_config.DataConfig
+    generator: generator.GeneratorConfig
+    discriminator: discriminator.DiscriminatorConfig
+    gan: gan_config.GanConfig
+    frontal: FrontalConfig
+    estimator: estimators.EstimatorConfig
+    mapping: mapping_step.MappingConfig
+    evaluation: EvaluationConfig
+    render: RenderTaskConfig
+    devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
+    parallel: parallel_lib.Backend = "jit"
+    compile_cache: bool = True
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        sides = (
+            self.data.resolution,
+            self.generator.img_resolution,
+            self.discriminator.img_resolution,
+        )
+        if len(set(sides)) != 1:
+            raise ValueError(
+                f"data.resolution, generator.img_resolution and discriminator.img_resolution must "
+                f"be equal; got {sides[0]}, {sides[1]} and {sides[2]}."
+            )
+
+
+def resolve(config: ml_collections.ConfigDict) -> ExperimentConfig:
+    """Checks a config file's content.
+
+    Args:
+      config: What a file in configs/ returns, overrides applied.
+
+    Returns:
+      The resolved configuration.
+
+    Raises:
+      ConfigError: a key is unknown, missing or mistyped, or sections contradict each other.
+
+    Source: ours.
+    """
+    return config_lib.resolve(ExperimentConfig, config)
+
+
+def open_run(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> tuple[ExperimentConfig, run_dir.RunDir]:
+    """Checks the config and opens the run folder.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Returns:
+      The resolved configuration and the run.
+
+    Raises:
+      ConfigError: the config is wrong.
+      RunError: the folder cannot be used, or belongs to another config.
+
+    Source: ours.
+    """
+    resolved = resolve(config)
+    run = run_dir.open_run(workdir, config_lib.to_dict(resolved), changeable=CHANGEABLE)
+    return resolved, run
+
+
+def refuse_empty(count: int, *, what: str, fix: str) -> None:
+    """Insists that there is something to work on.
+
+    Args:
+      count: How many there are.
+      what: What is counted.
+      fix: What to change.
+
+    Raises:
+      DataFormatError: there is none.
+
+    Source: ours.
+    """
+    if count < 1:
+        raise errors.DataFormatError(f"expected at least one {what}; got none. {fix}")

@@ -1,0 +1,139 @@
+"""Task make_frontals: sample the generator frontally and read expression codes off the renders."""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import avatar, experiment, media, prepare_data
+from ganavatar_jax.core import errors, images, rng
+from ganavatar_jax.data.builders import expression_pairs
+from ganavatar_jax.faces import estimators
+from ganavatar_jax.metrics import chunks
+from ganavatar_jax.models import generator, mapping
+from ganavatar_jax.training import progress, run_dir
+
+STAGE = "make_frontals"
+_MIN_PAIRS = 8
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Makes the dataset of (image, w, code) pairs.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      RunError: the GAN has not been trained.
+      EstimatorError: the estimator cannot be set up, or reads too few renders.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    make(resolved, opened)
+
+
+def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Samples, renders, estimates, and writes the pairs with a held-out part.
+
+    Args:
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      RunError: the GAN has not been trained.
+      EstimatorError: the estimator cannot be set up, or reads too few renders.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024).
+    """
+    config = resolved.frontal
+    g = avatar.load_generator(resolved, opened)
+    estimator = estimators.make_estimator(resolved.estimator)
+    seeds = config.first_seed + np.arange(config.count)
+    label25 = avatar.frontal_label25(config)
+    w, rendered = _render(g, seeds, label25, config, resolved.generator)
+    frames = images.to_u8(rendered)
+    with progress.Progress(config.count, unit="frame", title="estimate", every_s=10) as bar:
+        readings = estimators.estimate_many(
+            estimator,
+            frames,
+            frames=[f"{seed:05d}" for seed in seeds],
+            progress=lambda done, skipped: bar.update(
+                done - bar.done, metrics={"skipped": skipped}
+            ),
+        )
+    found = np.flatnonzero(readings.found)
+    if len(found) < _MIN_PAIRS:
+        raise errors.EstimatorError(
+            f"the estimator {resolved.estimator.name!r} read {len(found)} of {config.count} frontal "
+            f"renders; expected at least {_MIN_PAIRS}. Train the GAN longer (look at samples/gan)."
+        )
+    pairs = {
+        "image": frames[found],
+        "w": w[found],
+        "code": readings.codes[found].astype(np.float32),
+        "confidence": readings.confidence[found].astype(np.float32),
+        "seed": seeds[found].astype(np.int64),
+    }
+    # Latents are independent, so the last pairs are as good a held-out set as any.
+    split = len(found) - max(1, round(len(found) * config.validation_fraction))
+    expression_pairs.write_pairs(
+        prepare_data.dataset_folder(opened),
+        {name: values[:split] for name, values in pairs.items()},
+        {name: values[split:] for name, values in pairs.items()},
+        names=estimator.names,
+        metadata={"label25": [float(v) for v in label25]},
+    )
+    spread = readings.codes[found].std(axis=0)
+    info: dict[str, Any] = {
+        "sampled": int(config.count),
+        "read": len(found),
+        "skipped": int(config.count - len(found)),
+        "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
+    }
+    media.save_png(
+        opened.folder("samples", "frontals") / "frontals.png",
+        images.make_grid(frames[:64], columns=16, padding_px=2),
+    )
+    opened.mark_done(STAGE, info)
+
+
+def _render(
+    g: dict[str, Any],
+    seeds: np.ndarray,
+    label25: np.ndarray,
+    config: experiment.FrontalConfig,
+    g_config: generator.GeneratorConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    z = np.stack([np.random.RandomState(seed).randn(g_config.z_dim) for seed in seeds])
+    w_avg = g["buffers"]["backbone"]["mapping"]["w_avg"]
+    root = rng.stream(jax.random.key(0), "frontals")
+
+    @jax.jit
+    def draw(z: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        label = jnp.broadcast_to(jnp.asarray(label25)[None], (z.shape[0], 25))
+        ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
+        ws = mapping.truncate(ws, w_avg, psi=config.psi, cutoff=config.cutoff or None)
+        draws = generator.make_draws(
+            root if config.random_noise else None,
+            ids,
+            g_config,
+            resolution=g_config.neural_resolution,
+        )
+        out = generator.synthesize(g, ws, label, g_config, draws=draws)
+        return ws[:, 0], out.image
+
+    with progress.Progress(config.count, unit="frame", title="frontals", every_s=10) as bar:
+
+        def counted(z: Any, ids: Any) -> tuple[jax.Array, jax.Array]:
+            result = jax.block_until_ready(draw(z, ids))
+            bar.update(min(len(z), config.count - bar.done))
+            return result
+
+        chunk = min(config.batch_size, config.count)
+        arrays = (z.astype(np.float32), seeds.astype(np.int32))
+        return chunks.map_in_chunks(counted, arrays, chunk=chunk)

@@ -1,0 +1,95 @@
+"""Task render: a turntable of the driven avatar, and a sheet of single expressions."""
+
+import pathlib
+
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import avatar, evaluate, experiment, media, prepare_data
+from ganavatar_jax.data import pipeline
+from ganavatar_jax.geometry import cameras, trajectories
+from ganavatar_jax.training import run_dir
+
+STAGE = "render"
+_SHEET_COLUMNS = 7
+_TURN_VIEWS = 8
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Renders videos and sheets into samples/render.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      RunError: the mapping has not been trained.
+
+    Source: ours.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    render(resolved, opened)
+
+
+def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Renders the turntable, the views all around and the expression sheet.
+
+    Args:
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      RunError: the mapping has not been trained.
+
+    Source: ours.
+    """
+    config = resolved.render
+    person = avatar.load(resolved, opened)
+    folder = opened.folder("samples", "render")
+    intrinsics = cameras.from_label25(jnp.asarray(person.frontal_label25)).intrinsics
+    path = trajectories.orbit(config.frames, radius=config.radius, intrinsics=intrinsics)
+    labels = np.asarray(cameras.to_label25(path))
+    table = pipeline.load_split(prepare_data.dataset_folder(opened), "test")
+    codes, have = evaluate.driving_codes(table, person.names, resolved)
+    codes = codes[have]
+    statistics = None
+    if resolved.evaluation.driver_statistics == "driver":
+        statistics = (codes.mean(axis=0), codes.std(axis=0))
+    driven = person.encode(codes[np.arange(config.frames) % len(codes)], statistics=statistics)
+    turning = person.render(driven, labels)
+    media.write_video(
+        folder / "turntable.mp4",
+        (media.upscale(frame, min_side_px=256) for frame in turning),
+        fps=config.fps,
+    )
+    neutral = np.repeat(
+        person.encode(np.asarray(person.normalizer.mean)[None]), _TURN_VIEWS, axis=0
+    )
+    views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
+    around = person.render(neutral, views)
+    media.save_png(
+        folder / "all_around.png",
+        media.contact_sheet({f"view {i + 1}": around[i : i + 1] for i in range(_TURN_VIEWS)}),
+    )
+    media.save_png(folder / "expressions.png", _expression_sheet(person, config))
+    opened.mark_done(STAGE, {"frames": config.frames})
+
+
+def _expression_sheet(person: avatar.Avatar, config: experiment.RenderTaskConfig) -> np.ndarray:
+    """Pushes one coefficient a row from low to high, the others at their mean."""
+    mean, std = np.asarray(person.normalizer.mean), np.asarray(person.normalizer.std)
+    names = config.coefficients or tuple(
+        person.names[i] for i in np.argsort(-std)[: min(6, len(person.names))]
+    )
+    steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
+    rows = []
+    for name in names:
+        index = person.names.index(name)
+        codes = np.repeat(mean[None], _SHEET_COLUMNS, axis=0)
+        codes[:, index] = np.maximum(codes[:, index] + steps * std[index], 0.0)
+        label = np.repeat(person.frontal_label25[None], _SHEET_COLUMNS, axis=0)
+        rows.append(person.render(person.encode(codes), label))
+    stacked = np.stack(rows)
+    columns = {f"{step:+.1f} std": stacked[:, i] for i, step in enumerate(steps)}
+    return media.contact_sheet(columns, row_labels=names)

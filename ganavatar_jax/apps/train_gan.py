@@ -1,0 +1,189 @@
+"""Task train_gan: fine-tunes (or trains) the generator on the run's dataset."""
+
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import experiment, media, prepare_data, weights
+from ganavatar_jax.core import images, rng
+from ganavatar_jax.data import pipeline
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.training import gan_config, loop, optimizers, parallel, run_dir, state
+
+STAGE = loop.STAGE
+_SAMPLE_COLUMNS = 8
+_SAMPLE_YAWS_DEG = (0.0, -45.0, 60.0, 180.0)  # rows of a sample picture
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains until gan.total_kimg, from the newest checkpoint if there is one.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      RunError: the dataset has not been prepared.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    train(resolved, opened)
+
+
+def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
+    """Returns where the run's final networks are.
+
+    Args:
+      opened: The run.
+
+    Returns:
+      The folder, in the layout that gan.init takes.
+
+    Source: ours.
+    """
+    return opened.folder("checkpoints", "export")
+
+
+def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Trains the GAN and exports its networks.
+
+    Args:
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      RunError: the dataset has not been prepared.
+      WeightError: the starting weights do not fit.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024); EG3D (Chan et al. 2022).
+    """
+    opened.require_stage(prepare_data.STAGE, task="prepare_data")
+    gan = resolved.gan
+    done = opened.stage_done(STAGE)
+    if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
+        return
+    table = pipeline.load_split(prepare_data.dataset_folder(opened), "train")
+    batches = pipeline.make_batches(
+        table,
+        batch_size=gan.batch_size // jax.process_count(),
+        seed=gan.seed,
+        mirror=resolved.data.mirror,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    steps = gan_config.step_config(gan, resolved.generator, resolved.discriminator)
+    labels = table.label25
+    if resolved.data.mirror:
+        labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
+    final = loop.train(
+        lambda: _initial(resolved, steps.g_adam_lazy, steps.d_adam_lazy),
+        batches,
+        labels,
+        config=gan,
+        steps=steps,
+        layout=parallel.make_layout(resolved.parallel),
+        folder=opened.folder("checkpoints", "gan"),
+        writer_options={
+            "path": opened.metrics,
+            "tensorboard_dir": opened.folder("tensorboard", "gan")
+            if resolved.tensorboard
+            else None,
+            "primary": opened.primary,
+        },
+        hooks=loop.Hooks(draw_samples=_sample_drawer(resolved, opened, table)),
+    )
+    if opened.primary:
+        weights.save_networks(
+            export_folder(opened),
+            final.g_ema,
+            final.d,
+            g_config=resolved.generator,
+            d_config=resolved.discriminator,
+            provenance=provenance(resolved),
+        )
+    opened.mark_done(
+        STAGE, {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
+    )
+
+
+def _initial(
+    resolved: experiment.ExperimentConfig,
+    g_adam: optimizers.AdamConfig,
+    d_adam: optimizers.AdamConfig,
+) -> state.GanState:
+    gan = resolved.gan
+    key = jax.random.key(gan.seed)
+    if not gan.init:
+        return state.make_state(
+            key,
+            resolved.generator,
+            resolved.discriminator,
+            g_adam,
+            d_adam,
+            augment_p=gan.augment_p,
+        )
+    g, d = weights.load_start(gan.init, resolved.generator, resolved.discriminator)
+    if d is None:
+        d = discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
+    g, d = jax.tree.map(jnp.asarray, (g, d))
+    return state.from_networks(g, d, g, g_adam, d_adam, augment_p=gan.augment_p)
+
+
+def _sample_drawer(
+    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, table: pipeline.FrameTable
+):
+    g_config = resolved.generator
+    # A fixed latent a column, a fixed camera a row.
+    z = jax.random.normal(jax.random.key(0), (_SAMPLE_COLUMNS, g_config.z_dim))
+    reference = cameras.from_label25(jnp.asarray(table.label25))
+    radius = float(jnp.median(jnp.linalg.norm(reference.cam2world[:, :3, 3], axis=-1)))
+    intrinsics = jnp.median(reference.intrinsics, axis=0)
+    rows = [
+        cameras.to_label25(
+            cameras.Camera(
+                cameras.look_at(jnp.pi / 2 - jnp.deg2rad(yaw), jnp.pi / 2, radius=radius),
+                intrinsics,
+            )
+        )
+        for yaw in _SAMPLE_YAWS_DEG
+    ]
+
+    @jax.jit
+    def draw(g: dict, label25: jax.Array) -> jax.Array:
+        label = jnp.broadcast_to(label25[None], (_SAMPLE_COLUMNS, 25))
+        ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
+        return generator.synthesize(g, ws, label, g_config).image
+
+    def draw_samples(current: state.GanState, kimg: float) -> None:
+        g = jax.tree.map(np.asarray, current.g_ema)
+        tiles = np.concatenate([images.to_u8(draw(g, row)) for row in rows])
+        if opened.primary:
+            name = f"{round(kimg * 1000):08d}_images.png"
+            grid = images.make_grid(tiles, columns=_SAMPLE_COLUMNS, padding_px=2)
+            media.save_png(opened.folder("samples", "gan") / name, grid)
+
+    return draw_samples
+
+
+def provenance(resolved: experiment.ExperimentConfig) -> dict[str, object]:
+    """Describes how a run's networks were made.
+
+    Args:
+      resolved: The configuration.
+
+    Returns:
+      JSON-serialisable facts.
+
+    Source: ours.
+    """
+    return {
+        "commit": run_dir.describe_commit(),
+        "gan": dataclasses.asdict(resolved.gan),
+        "data": resolved.data.source,
+    }

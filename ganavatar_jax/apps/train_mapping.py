@@ -1,0 +1,205 @@
+"""Task train_mapping: expression code to w, through the frozen generator."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import avatar, experiment, make_frontals, prepare_data
+from ganavatar_jax.core import portable, rng
+from ganavatar_jax.data.builders import expression_pairs
+from ganavatar_jax.faces import coefficients, normalization
+from ganavatar_jax.models import expression_mapping
+from ganavatar_jax.training import mapping_step, metric_writer, progress, run_dir
+
+STAGE = "train_mapping"
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains the mapping network on the pairs of make_frontals.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      RunError: make_frontals is not complete.
+      ConfigError: a coefficient asked for is not in the estimator's codes.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    train(resolved, opened)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    image: np.ndarray
+    w: np.ndarray
+    code: np.ndarray
+
+    def batch(self, rows: np.ndarray, shared: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "image_u8": self.image[rows],
+            "w": self.w[rows],
+            "code": self.code[rows],
+            **shared,
+        }
+
+
+def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Trains the latent steps, then the photometric steps; keeps the best on held-out pairs.
+
+    Args:
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      RunError: make_frontals is not complete.
+      ConfigError: a coefficient asked for is not in the estimator's codes.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024); validation on held-out pairs is ours.
+    """
+    opened.require_stage(make_frontals.STAGE, task="make_frontals")
+    config = resolved.mapping
+    folder = prepare_data.dataset_folder(opened)
+    stored = {s: expression_pairs.load_pairs(folder, s) for s in ("train", "validation")}
+    normalizer = _fit_normalizer(stored["train"], config)
+    pairs = {
+        name: _Pairs(
+            split["image"],
+            split["w"],
+            np.asarray(
+                normalizer.apply(
+                    coefficients.select(split["code"], split["names"], normalizer.names)
+                ),
+                np.float32,
+            ),
+        )
+        for name, split in stored.items()
+    }
+    w_dim = pairs["train"].w.shape[1]
+    mean_w = pairs["train"].w.mean(axis=0) if config.center_on_mean else np.zeros(w_dim)
+    label25 = stored["train"]["metadata"]["label25"]
+    shared = {
+        "mean_w": jnp.asarray(mean_w, jnp.float32),
+        "label25": jnp.asarray(label25, jnp.float32),
+    }
+    params = expression_mapping.init(
+        jax.random.key(config.seed),
+        config.network,
+        code_dim=pairs["train"].code.shape[1],
+        w_dim=w_dim,
+    )
+    g = avatar.load_generator(resolved, opened)
+    params, best = _optimize(params, g, pairs, shared, resolved, opened)
+    portable.save_params(
+        opened.folder("checkpoints", "export") / avatar.MAPPING_FILE,
+        {
+            "params": jax.tree.map(np.asarray, params),
+            "buffers": {"mean_w": np.asarray(mean_w, np.float32)},
+        },
+        {
+            "kind": "expression_mapping",
+            "mapping": dataclasses.asdict(config),
+            "normalizer": normalizer.to_dict(),
+            "frontal_label25": label25,
+        },
+    )
+    opened.mark_done(STAGE, {"validation": best, "coefficients": list(normalizer.names)})
+
+
+def _fit_normalizer(
+    pairs: dict[str, Any], config: mapping_step.MappingConfig
+) -> normalization.CodeNormalizer:
+    names = config.coefficients or coefficients.shared(pairs["names"], coefficients.ARKIT_NAMES)
+    codes = coefficients.select(pairs["code"], pairs["names"], names)
+    if config.normalization == "none":
+        size = len(names)
+        return normalization.CodeNormalizer(
+            tuple(names), np.zeros(size), np.eye(size), np.eye(size)
+        )
+    return normalization.fit(
+        codes, names, method=config.normalization, components=config.components or None
+    )
+
+
+def _optimize(
+    params: Any,
+    g: Any,
+    pairs: dict[str, _Pairs],
+    shared: dict[str, Any],
+    resolved: experiment.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> tuple[Any, dict[str, float]]:
+    config = resolved.mapping
+    total = config.latent_steps + config.steps
+    root = rng.stream(jax.random.key(config.seed), STAGE)
+    best, best_params = {"score": float("inf")}, params
+    writer = metric_writer.MetricWriter(
+        opened.metrics,
+        stage=STAGE,
+        resumed_step=None,
+        tensorboard_dir=opened.folder("tensorboard", "mapping") if resolved.tensorboard else None,
+        primary=opened.primary,
+    )
+    bar = progress.Progress(total, unit="it", title=STAGE, every_s=10)
+    validate = _validator(g, pairs["validation"], shared, resolved)
+    photometric_last = config.steps > 0
+    with writer, bar:
+        done = 0
+        for photometric, count in ((False, config.latent_steps), (True, config.steps)):
+            optimizer, step = mapping_step.make_step(
+                config, resolved.generator, photometric=photometric
+            )
+            opt_state = optimizer.init(params)
+            order = np.random.default_rng((config.seed, int(photometric)))
+            for local in range(count):
+                size = min(config.batch_size, len(pairs["train"].w))
+                rows = order.choice(len(pairs["train"].w), size=size, replace=False)
+                batch = pairs["train"].batch(rows, shared)
+                if not photometric:
+                    del batch["image_u8"]  # not used: do not ship it to the device
+                key = rng.stream(root, "noise", done)
+                params, opt_state, values = step(params, opt_state, g, batch, key)
+                done += 1
+                if (local + 1) % config.validate_every == 0 or local + 1 == count:
+                    held_out = validate(params)
+                    metrics = {f"train/{k}": v for k, v in values.items()}
+                    metrics |= {f"validation/{k}": v for k, v in held_out.items()}
+                    floats = metric_writer.to_floats(metrics)
+                    metric_writer.check_finite(floats, step=done, stage=STAGE)
+                    writer.write(done, kimg=done * size / 1000, metrics=floats)
+                    score = held_out["photometric" if photometric_last else "latent"]
+                    if score < best["score"]:
+                        best, best_params = {"score": score, "step": done, **held_out}, params
+                bar.update(1)
+    return best_params, best
+
+
+def _validator(
+    g: Any, pairs: _Pairs, shared: dict[str, Any], resolved: experiment.ExperimentConfig
+):
+    config = resolved.mapping
+    size = min(config.batch_size, len(pairs.w))
+    count = len(pairs.w) // size
+    photometric = config.steps > 0
+
+    @jax.jit
+    def evaluate(params: Any, g: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
+        return mapping_step.losses(
+            params, g, batch, config=config, g_config=resolved.generator, photometric=photometric
+        )
+
+    def validate(params: Any) -> dict[str, float]:
+        values = [
+            evaluate(params, g, pairs.batch(np.arange(i * size, (i + 1) * size), shared))
+            for i in range(count)
+        ]
+        return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
+
+    return validate

@@ -1,0 +1,89 @@
+"""The mapping network: expression code to w, a shallow MLP.
+
+The default follows the original's released code (leaky ReLU, small output layer); the paper's
+text says ReLU, which is an option. Parameter names follow the original's checkpoint.
+"""
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpressionMappingConfig:
+    """Sizes of the mapping network.
+
+    Attributes:
+      width: Units of the hidden layers.
+      hidden_layers: Hidden layers.
+      activation: "lrelu" (slope 0.2) or "relu".
+      output_scale: Factor on the initial weights of the output layer.
+    """
+
+    width: int = 64
+    hidden_layers: int = 2
+    activation: Literal["lrelu", "relu"] = "lrelu"
+    output_scale: float = 0.25
+
+
+def init(
+    key: PRNGKeyArray, config: ExpressionMappingConfig, *, code_dim: int, w_dim: int
+) -> dict[str, Any]:
+    """Makes fresh parameters.
+
+    Args:
+      key: Random key.
+      config: Sizes.
+      code_dim: Length of the expression code.
+      w_dim: Length of w.
+
+    Returns:
+      {"network": {"0": {"weight", "bias"}, ...}, "output": {...}}, weights [in, out].
+
+    Source: GAN-Avatar's released code: Kaiming normal hidden weights (slope 0.2), PyTorch's
+    uniform default elsewhere, output weights times 0.25.
+    """
+    keys = iter(jax.random.split(key, 2 * config.hidden_layers + 2))
+    network = {}
+    size = code_dim
+    gain = math.sqrt(2.0 / (1.0 + 0.2**2))
+    for index in range(config.hidden_layers):
+        bound = 1.0 / math.sqrt(size)
+        network[str(index)] = {
+            "weight": jax.random.normal(next(keys), (size, config.width)) * (gain * bound),
+            "bias": jax.random.uniform(next(keys), (config.width,), minval=-bound, maxval=bound),
+        }
+        size = config.width
+    bound = 1.0 / math.sqrt(size)
+    weight = jax.random.uniform(next(keys), (size, w_dim), minval=-bound, maxval=bound)
+    bias = jax.random.uniform(next(keys), (w_dim,), minval=-bound, maxval=bound)
+    return {"network": network, "output": {"weight": weight * config.output_scale, "bias": bias}}
+
+
+def apply(
+    params: dict[str, Any], code: Float[Array, "b e"], config: ExpressionMappingConfig
+) -> Float[Array, "b d"]:
+    """Maps codes to w.
+
+    Args:
+      params: Parameters.
+      code: Expression codes, normalised as in training.
+      config: Sizes.
+
+    Returns:
+      One w a sample.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
+    """
+    slope = 0.2 if config.activation == "lrelu" else 0.0
+    x = code
+    for index in range(config.hidden_layers):
+        layer = params["network"][str(index)]
+        x = jnp.matmul(x, layer["weight"]) + layer["bias"][None]
+        x = jnp.where(x >= 0, x, slope * x)
+    return jnp.matmul(x, params["output"]["weight"]) + params["output"]["bias"][None]

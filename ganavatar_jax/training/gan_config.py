@@ -1,0 +1,134 @@
+"""Options of a GAN training run, and what the steps and schedules need from them."""
+
+import dataclasses
+from typing import Literal
+
+from ganavatar_jax.losses import density as density_lib
+from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.training import augment as augment_lib
+from ganavatar_jax.training import gan_step, optimizers
+
+
+@dataclasses.dataclass(frozen=True)
+class GanConfig:
+    """How the GAN is trained.
+
+    Attributes:
+      init: Where the networks start: "" from scratch, "package:NAME" from weights that ship with
+        the package, else a folder with generator.safetensors and discriminator.safetensors.
+      seed: Root of all randomness of the run.
+      batch_size: Images an iteration, over all devices and processes.
+      total_kimg: Length of the run, thousands of images shown to D.
+      g_lr: Learning rate of G before lazy rescaling.
+      d_lr: Learning rate of D before lazy rescaling.
+      beta1: First-moment decay of both optimisers, before lazy rescaling.
+      beta2: Second-moment decay of both optimisers, before lazy rescaling.
+      lr_warmup_kimg: Images over which both learning rates rise from zero, thousands.
+      gamma: Weight of R1; 0 switches it off.
+      g_reg_interval: Iterations between density regularisations.
+      d_reg_interval: Iterations between R1 steps.
+      density: Density regulariser.
+      ema_kimg: Half-life of G's average, thousands of images.
+      ema_rampup: Fraction of the images so far that limits the half-life; None means no limit.
+      style_mixing_p: Probability of style mixing.
+      swapping_p: Probability that G is conditioned on another camera, if it is conditioned at all.
+      swapping_fade_kimg: Images over which that probability falls from 1, thousands.
+      blur_init_sigma: Width of the fading blur in front of D, pixels; 0 switches it off.
+      blur_fade_kimg: Images over which the blur vanishes, thousands.
+      neural_resolution_initial: Rendered side at the start, pixels; 0 takes the generator's.
+      neural_resolution_fade_kimg: Images over which it reaches the generator's, thousands.
+      augment: "none", "ada" (adaptive) or "fixed" augmentation in front of D.
+      augment_p: Probability of "fixed", and where "ada" starts.
+      augment_pipe: Which operations, as factors on the probability.
+      ada_target: Mean sign of real logits that "ada" aims at.
+      ada_kimg: Images over which its probability could move by one, thousands.
+      ada_interval: Iterations between adaptations.
+      freeze_d: How many of D's largest blocks stay as they start.
+      microbatch: Samples of one device handled at once; 0 takes all.
+      snapshot_kimg: Images between checkpoints, thousands.
+      sample_kimg: Images between sample pictures, thousands.
+      log_iterations: Iterations between lines in metrics.jsonl.
+    """
+
+    init: str = ""
+    seed: int = 0
+    batch_size: int = 32
+    total_kimg: float = 80.0
+    g_lr: float = 0.0025
+    d_lr: float = 0.002
+    beta1: float = 0.0
+    beta2: float = 0.99
+    lr_warmup_kimg: float = 0.0
+    gamma: float = 5.0
+    g_reg_interval: int = 4
+    d_reg_interval: int = 16
+    density: density_lib.DensityConfig = dataclasses.field(
+        default_factory=density_lib.DensityConfig
+    )
+    ema_kimg: float = 10.0
+    ema_rampup: float | None = None
+    style_mixing_p: float = 0.0
+    swapping_p: float = 0.5
+    swapping_fade_kimg: float = 0.0
+    blur_init_sigma: float = 0.0
+    blur_fade_kimg: float = 200.0
+    neural_resolution_initial: int = 0
+    neural_resolution_fade_kimg: float = 1000.0
+    augment: Literal["none", "ada", "fixed"] = "none"
+    augment_p: float = 0.0
+    augment_pipe: augment_lib.AugmentConfig = dataclasses.field(
+        default_factory=augment_lib.AugmentConfig
+    )
+    ada_target: float = 0.6
+    ada_kimg: float = 500.0
+    ada_interval: int = 4
+    freeze_d: int = 0
+    microbatch: int = 0
+    snapshot_kimg: float = 40.0
+    sample_kimg: float = 20.0
+    log_iterations: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        if not 0.0 <= self.augment_p <= 1.0:
+            raise ValueError(f"augment_p must lie in 0..1; got {self.augment_p}.")
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole run."""
+        return -(-round(self.total_kimg * 1000) // self.batch_size)
+
+
+def step_config(
+    config: GanConfig, g: generator.GeneratorConfig, d: discriminator.DiscriminatorConfig
+) -> gan_step.StepConfig:
+    """Gathers what the phases need at compile time.
+
+    Args:
+      config: Options of the run.
+      g: Generator.
+      d: Discriminator.
+
+    Returns:
+      The step's configuration.
+
+    Source: ours.
+    """
+    return gan_step.StepConfig(
+        g=g,
+        d=d,
+        g_adam=optimizers.AdamConfig(config.g_lr, config.beta1, config.beta2),
+        d_adam=optimizers.AdamConfig(config.d_lr, config.beta1, config.beta2),
+        gamma=config.gamma,
+        g_reg_interval=config.g_reg_interval,
+        d_reg_interval=config.d_reg_interval,
+        density=config.density,
+        style_mixing_p=config.style_mixing_p,
+        augment=None if config.augment == "none" else config.augment_pipe,
+        ada_target=config.ada_target,
+        ada_kimg=config.ada_kimg,
+        freeze_d=config.freeze_d,
+        microbatch=config.microbatch,
+    )
