@@ -13,7 +13,6 @@ from typing import Any
 import grain
 import numpy as np
 
-from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import canonicalize
 from ganavatar_jax.data.builders import gan_frames, storage
@@ -103,8 +102,9 @@ def make_batches(
 ) -> grain.DatasetIterator:
     """Starts the endless stream of training batches of one process.
 
-    Every epoch is a new permutation of all frames, dealt out to the processes without overlap.
-    With `mirror` an epoch holds every frame and its mirror image.
+    Every epoch is a new permutation of all frames; with `mirror`, of all frames and their mirror
+    images. The frames are dealt out to the processes in turn, so that together they see what one
+    process would see.
 
     Args:
       source: Where `gan_frames.prepare` put the dataset, or a table that is already loaded.
@@ -121,16 +121,11 @@ def make_batches(
       the frame's position in the split. It has `get_state()`, `set_state(state)`, `close()`.
 
     Raises:
-      DataFormatError: there is no dataset, or fewer frames than processes.
+      DataFormatError: there is no dataset.
 
     Source: grain; mirroring as in EG3D's mirrored datasets.
     """
     count, gather = _open_frames(source, cache_limit_mb=cache_limit_mb)
-    if count < process_count:
-        raise errors.DataFormatError(
-            f"{count} training frames cannot be dealt out to {process_count} processes. Use more "
-            "frames or fewer processes."
-        )
 
     def load(indices: np.ndarray) -> dict[str, np.ndarray]:
         image, label25 = gather(indices % count)
@@ -141,7 +136,7 @@ def make_batches(
         return {"image": image, "label25": label25, "index": (indices % count).astype(np.int32)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()
-    dataset = dataset[process_index::process_count].repeat()
+    dataset = dataset.repeat()[process_index::process_count]
     dataset = dataset.batch(batch_size, drop_remainder=True).map(load)
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))
 

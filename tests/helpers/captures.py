@@ -93,15 +93,23 @@ def matte(side: int = 16) -> np.ndarray:
 
 
 def label(index: int) -> list[float]:
-    """A camera turned by its index around the head, off-centre and skewed."""
-    angle = 0.1 * index
-    rotation = np.array(
+    """A camera turned and rolled by its index around the head, off-centre and skewed."""
+    yaw, roll = 0.1 * index + 0.05, 0.2 * index + 0.1
+    turned = np.array(
         [
-            [np.cos(angle), 0, -np.sin(angle)],
+            [np.cos(yaw), 0, -np.sin(yaw)],
             [0, -1, 0],
-            [-np.sin(angle), 0, -np.cos(angle)],
+            [-np.sin(yaw), 0, -np.cos(yaw)],
         ]
     )
+    rolled = np.array(
+        [
+            [np.cos(roll), -np.sin(roll), 0],
+            [np.sin(roll), np.cos(roll), 0],
+            [0, 0, 1],
+        ]
+    )
+    rotation = turned @ rolled
     cam2world = np.eye(4)
     cam2world[:3, :3] = rotation
     cam2world[:3, 3] = -2.7 * rotation[:, 2]
