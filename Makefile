@@ -8,6 +8,7 @@ PY     := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
 CORE   := $(VENV)/.installed-core
 DEV    := $(VENV)/.installed-dev
+comma  := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack smoke bench check \
@@ -26,15 +27,19 @@ $(PY):
 	@"$(PYTHON)" -m venv "$(VENV)" || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian or Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-$(CORE): pyproject.toml constraints.txt requirements-data.txt | $(PY)
-	@echo "Installing into $(VENV) (a few minutes, once)"
-	@$(PIP) install --quiet --no-warn-conflicts -e . -c constraints.txt
-	@$(PIP) install --quiet --no-deps -r requirements-data.txt
-	@touch $@
+define install
+@echo "Installing into $(VENV) (a few minutes, once)"
+@$(PIP) install --quiet --no-warn-conflicts -e "$(1)" -c constraints.txt
+@$(PIP) install --quiet --no-deps -r requirements-data.txt
+@touch $@
+endef
 
-$(DEV): $(CORE)
-	@$(PIP) install --quiet --no-warn-conflicts -e ".[dev,export]" -c constraints.txt
-	@touch $@
+$(CORE): pyproject.toml constraints.txt requirements-data.txt | $(PY)
+	$(call install,.)
+
+$(DEV): pyproject.toml constraints.txt requirements-data.txt | $(PY)
+	$(call install,.[dev$(comma)export])
+	@touch $(CORE)
 
 quickstart: $(CORE)  ## an avatar from scratch on this machine's CPU, no downloads
 	$(PY) -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
