@@ -90,6 +90,8 @@ def _check_file(tree: ast.Module, source: str) -> list[str]:
 
 def _check_length(node: Function, module: str) -> list[str]:
     body = node.body[1:] if ast.get_docstring(node) else node.body
+    if len(body) == 1 and isinstance(body[0], ast.Return):  # a table of values is no code
+        return []
     lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
     long = module.endswith(("_jax.main", "training.loop")) or node.name in ("main", "run")
     budget = MAX_LOOP_LINES if long else MAX_FUNCTION_LINES
