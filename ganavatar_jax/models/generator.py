@@ -88,6 +88,11 @@ class GeneratorConfig:
                 f"without super-resolution neural_resolution must equal img_resolution; got "
                 f"{self.neural_resolution} and {self.img_resolution}."
             )
+        if self.superresolution == "4X" and 2 * self.neural_resolution > self.img_resolution:
+            raise ValueError(
+                f"4X only enlarges: neural_resolution must be at most half of img_resolution; got "
+                f"{self.neural_resolution} and {self.img_resolution}."
+            )
         if len(self.superresolution_channels) not in (0, 2):
             raise ValueError(
                 f"superresolution_channels must be empty or two numbers; got "
