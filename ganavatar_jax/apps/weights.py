@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors, portable
+from ganavatar_jax.core import errors, portable, trees
 from ganavatar_jax.models import discriminator, generator
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
@@ -64,7 +64,8 @@ def load_network(path: pathlib.Path, abstract: Any) -> dict[str, Any]:
     variables, _ = portable.load_params(path)
     # Weights may ship in half precision.
     variables = jax.tree.map(lambda a: np.asarray(a, np.float32), variables)
-    portable.check_fit(abstract, variables, what=str(path))
+    expected, found = dict(trees.flatten_names(abstract)), dict(trees.flatten_names(variables))
+    portable.check_fit(expected, found, what=str(path))
     return variables
 
 
