@@ -70,6 +70,7 @@ class EstimatorConfig:
     upsample_px: int = 256  # smaller images are enlarged until their longer side has this size
     refine_passes: int = 1  # times the landmarks are read again from their own region
     tile_levels: int = 2  # how often the tile side halves when the face is searched; 0: never
+    assume_face: bool = False  # read the whole image as a face where the detector finds none
     flip_average: bool = False  # also read the mirrored image and average: steadier, half as fast
     measures: bool = False  # append the landmark distances of measures.NAMES to the code
     num_threads: int = 1

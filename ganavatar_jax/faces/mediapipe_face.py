@@ -120,7 +120,10 @@ class MediaPipeFace:
     def _face_regions(
         self, picture_u8: UInt8[np.ndarray, "h w 3"], *, min_tile_px: float
     ) -> Iterator[regions.Region]:
-        """Yields where a face may be: the likely view first, costlier searches if asked on."""
+        """Yields where a face may be: the likely view first, costlier searches if asked on.
+
+        Last comes the whole image, where a face is to be assumed.
+        """
         height, width, _ = picture_u8.shape
         whole = regions.whole_image(width, height)
         larger = regions.Region(width / 2, height / 2, whole.side_px * _ZOOM_OUT)
@@ -134,6 +137,8 @@ class MediaPipeFace:
             hits = [hit for view in views for hit in self._detect(picture_u8, view)]
             if hits:
                 yield max(hits, key=lambda hit: hit[0])[1]
+        if self._config.assume_face:
+            yield whole
 
     def _detect(
         self, picture_u8: UInt8[np.ndarray, "h w 3"], view: regions.Region

@@ -144,6 +144,17 @@ def test_images_without_a_face_are_not_readable(estimator, size_px):
     assert readings.skipped == 3
 
 
+def test_an_assumed_face_is_read_where_none_is_found_and_changes_nothing_elsewhere(make, images):
+    assuming = make(assume_face=True, min_confidence=0.0, tile_levels=0)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    reading = assuming.estimate(noise)
+    assert np.isfinite(reading.code).all()
+    assert reading.confidence < 0.5
+    assert make(assume_face=True).estimate(noise) is None  # still unsure of it
+    found = make().estimate(images["smile"])
+    np.testing.assert_array_equal(assuming.estimate(images["smile"]).code, found.code)
+
+
 def test_the_threshold_decides_what_is_readable(make, images):
     assert make(min_confidence=1.0).estimate(images["neutral"]) is None
 
