@@ -49,9 +49,7 @@ class DensityDraws:
     front: Float[Array, "b m 3"] | None
 
 
-def make_draws(
-    key: PRNGKeyArray, ids: Int[Array, " b"], config: DensityConfig
-) -> DensityDraws:
+def make_draws(key: PRNGKeyArray, ids: Int[Array, " b"], config: DensityConfig) -> DensityDraws:
     """Draws the points of one evaluation, per sample.
 
     Args:

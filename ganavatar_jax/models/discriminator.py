@@ -166,4 +166,5 @@ def apply(
 
     Source: EG3D (Chan et al. 2022), section 4.3.
     """
-    return Discriminator(config).apply(variables, image, image_raw, label25)
+    logits: Any = Discriminator(config).apply(variables, image, image_raw, label25)
+    return logits

@@ -191,7 +191,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Float[Array, "b h2 w2 k"], Float[Array, "b h2 w2 o"]]:
         """Applies the block; `ws` holds one row for each of its layers, in order."""
 
-        def noise_of(name: str) -> Array | str:
+        def noise_of(name: str) -> Array | Literal["const", "none"]:
             return noise if isinstance(noise, str) else noise[name]
 
         if self.first:
@@ -201,6 +201,7 @@ class SynthesisBlock(nn.Module):
             rows = iter(range(ws.shape[1]))
         else:
             rows = iter(range(ws.shape[1]))
+            assert x is not None  # only the first block starts from nothing
             x = x.astype(self.dtype)
             x = SynthesisLayer(
                 self.features, self.resolution, up=self.up, clamp=self.clamp, name="conv0"

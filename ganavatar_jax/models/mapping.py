@@ -36,6 +36,7 @@ class Mapping(nn.Module):
         x = layers.Linear(self.features, name="embed")(label.astype(jnp.float32))
         x = linear_lib.normalize_second_moment(x)
         if self.has_latent:
+            assert z is not None  # has_latent promises one
             latent = linear_lib.normalize_second_moment(z.astype(jnp.float32))
             x = jnp.concatenate([latent, x], axis=-1)
         for index in range(self.num_layers):

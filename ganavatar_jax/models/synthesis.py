@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -86,7 +86,8 @@ class Synthesis(nn.Module):
     def __call__(self, ws: Float[Array, "b l d"], noise: Noise) -> Float[Array, "b h w o"]:
         """Synthesises the feature image."""
         ws = ws.astype("float32")
-        x = image = None
+        x: Any = None
+        image: Any = None
         row = 0
         for side in block_resolutions(self.resolution):
             first = side == 4

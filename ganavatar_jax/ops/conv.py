@@ -6,6 +6,7 @@ Karras et al. 2020 (StyleGAN2); the polyphase form is ours.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +93,9 @@ def conv2d(x: Float[Array, "b h w i"], weight: Float[Array, "k k i o"]) -> Float
     return _native(x, weight, 1, ((pad, pad), (pad, pad)))
 
 
-def conv2d_up2(x: Float[Array, "b h w i"], weight: Float[Array, "3 3 i o"]) -> Float[Array, "b h2 w2 o"]:
+def conv2d_up2(
+    x: Float[Array, "b h w i"], weight: Float[Array, "3 3 i o"]
+) -> Float[Array, "b h2 w2 o"]:
     """Doubles the size: transposed convolution with stride 2, then FIR with gain 4.
 
     Args:
@@ -110,7 +113,7 @@ def conv2d_up2(x: Float[Array, "b h w i"], weight: Float[Array, "3 3 i o"]) -> F
     pads = {"even": (1, 1), "odd": (0, 0)}
     rows = []
     for row in ("even", "odd"):
-        columns = [
+        columns: list[Any] = [  # custom_vjp types its result as an object
             _correlate(x, weight[taps[row], taps[column]], 1, (pads[row], pads[column]))
             for column in ("even", "odd")
         ]
@@ -118,7 +121,9 @@ def conv2d_up2(x: Float[Array, "b h w i"], weight: Float[Array, "3 3 i o"]) -> F
     return fir.merge_phases(rows[0], rows[1], axis=1)
 
 
-def conv2d_down2(x: Float[Array, "b h w i"], weight: Float[Array, "k k i o"]) -> Float[Array, "b h2 w2 o"]:
+def conv2d_down2(
+    x: Float[Array, "b h w i"], weight: Float[Array, "k k i o"]
+) -> Float[Array, "b h2 w2 o"]:
     """Halves the size: FIR, then a stride-2 convolution (1x1 or 3x3).
 
     Args:

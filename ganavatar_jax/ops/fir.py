@@ -40,7 +40,7 @@ def _decimate_axis(x: Array, axis: int) -> Array:
     return (taps[0] + taps[3]) * TAPS[0] + (taps[1] + taps[2]) * TAPS[1]
 
 
-def interleave(even: Array, odd: Array, axis: int) -> Array:
+def interleave(even: Float[Array, "*s"], odd: Float[Array, "*s"], axis: int) -> Float[Array, "*s2"]:
     """Merges two arrays so that even[i], odd[i] become neighbours 2i, 2i + 1.
 
     Args:
@@ -111,7 +111,9 @@ def smooth_padded(x: Float[Array, "b h w c"]) -> Float[Array, "b h1 w1 c"]:
     return _filter_axis(_filter_axis(x, 1, 2), 2, 2)
 
 
-def merge_phases(even: Array, odd: Array, axis: int) -> Array:
+def merge_phases(
+    even: Float[Array, "*s1"], odd: Float[Array, "*s"], axis: int
+) -> Float[Array, "*s2"]:
     """Filters a signal given as its even (n + 1) and odd (n) samples; gain 2, pad 1.
 
     The signal is what a stride-2 transposed convolution with 3 taps yields (2 n + 1 samples);

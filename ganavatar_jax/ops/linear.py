@@ -43,7 +43,9 @@ def linear(
     return bias_act_lib.bias_act(y, scaled, activation=activation)
 
 
-def normalize_second_moment(x: Float[Array, "*b c"], *, epsilon: float = 1e-8) -> Float[Array, "*b c"]:
+def normalize_second_moment(
+    x: Float[Array, "*b c"], *, epsilon: float = 1e-8
+) -> Float[Array, "*b c"]:
     """Divides by the root mean square over the last axis.
 
     Args:

@@ -5,7 +5,9 @@ import jax
 from ganavatar_jax.core.arrays import Array, Float
 
 
-def resize(x: Float[Array, "b h w c"], side: int, *, antialias: bool = True) -> Float[Array, "b s s c"]:
+def resize(
+    x: Float[Array, "b h w c"], side: int, *, antialias: bool = True
+) -> Float[Array, "b s s c"]:
     """Resizes square images to side x side.
 
     Args:

@@ -11,7 +11,9 @@ from ganavatar_jax.core.arrays import Array, Float
 TRANSMITTANCE_EPSILON = 1e-10  # the reference's guard against an exactly opaque interval
 
 
-def interval_weights(density: Float[Array, "*b s"], t: Float[Array, "*b s"]) -> Float[Array, "*b s1"]:
+def interval_weights(
+    density: Float[Array, "*b s"], t: Float[Array, "*b s"]
+) -> Float[Array, "*b s1"]:
     """Computes how much each interval between neighbouring samples contributes to its ray.
 
     Args:

@@ -120,7 +120,9 @@ def ranks(t: Float[Array, "*b s"]) -> Int[Array, "*b s"]:
     count = t.shape[-1]
     if count > _TABLE_LIMIT:
         return jnp.argsort(jnp.argsort(t, axis=-1), axis=-1)
-    earlier = jnp.tril(jnp.ones((count, count), bool), -1).reshape((1,) * (t.ndim - 1) + (count, count))
+    earlier = jnp.tril(jnp.ones((count, count), bool), -1).reshape(
+        (1,) * (t.ndim - 1) + (count, count)
+    )
     mine, other = t[..., :, None], t[..., None, :]
     before = (other < mine) | ((other == mine) & earlier)
     return jnp.sum(before, axis=-1, dtype=jnp.int32)

@@ -148,7 +148,7 @@ def render(
                 f"ray_chunk must divide the {count} rays of an image; got {config.ray_chunk}."
             )
         blocks = jax.tree.map(lambda a: _split_rays(a, config.ray_chunk), rays)
-        body = jax.checkpoint(lambda block: _render_block(field_fn, *block, config))
+        body = jax.checkpoint(lambda block: _render_block(field_fn, *block, config=config))
         results = jax.lax.map(body, blocks)
         features, distance, opacity, lowest, highest = results
         features, distance, opacity = map(_join_rays, (features, distance, opacity))
@@ -199,9 +199,7 @@ def _render_block(
         features = _composite([(colors, compositing.sample_weights(weights))])
         return features, *compositing.expected_distance(weights, coarse_t), *_range(coarse_t)
     with jax.named_scope("importance"):
-        coarse_weights = compositing.interval_weights(
-            jax.lax.stop_gradient(density), coarse_t
-        )
+        coarse_weights = compositing.interval_weights(jax.lax.stop_gradient(density), coarse_t)
         fine_t = sampling.importance(
             coarse_t, coarse_weights, draws.fine, count=config.depth_resolution_importance
         )
