@@ -127,7 +127,9 @@ class Avatar:
         Source: EG3D (Chan et al. 2022).
         """
         image = chunks.map_in_chunks(
-            self._draw, (np.asarray(w), np.asarray(label25)), chunk=min(batch_size, len(w))
+            lambda arrays: self._draw(*arrays),
+            (np.asarray(w), np.asarray(label25)),
+            chunk=min(batch_size, len(w)),
         )
         return images.to_u8(image)
 

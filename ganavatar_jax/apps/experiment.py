@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Literal
 
 import ml_collections
 
@@ -47,6 +48,8 @@ class FrontalConfig:
       principal_point: Normalised principal point.
       random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
         original; keyed by seed here) instead of deterministic.
+      latents: "prior" samples latents; "encoder" takes those of training images, where the run
+        trained an encoder (images are encoded, faces in them are not tracked).
       validation_fraction: Part of the pairs held out from the mapping's training, 0..1.
       batch_size: Images rendered at once.
     """
@@ -60,6 +63,7 @@ class FrontalConfig:
     focal: float = 4.2647
     principal_point: tuple[float, float] = (0.5, 0.5)
     random_noise: bool = False
+    latents: Literal["prior", "encoder"] = "prior"
     validation_fraction: float = 0.1
     batch_size: int = 8
 

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, media, prepare_data
+from ganavatar_jax.apps import avatar, experiment, media, prepare_data, train_gan, weights
 from ganavatar_jax.core import errors, images, rng
+from ganavatar_jax.data import pipeline
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimators
 from ganavatar_jax.metrics import chunks
-from ganavatar_jax.models import generator, mapping
-from ganavatar_jax.training import progress, run_dir
+from ganavatar_jax.models import encoder, generator, mapping
+from ganavatar_jax.training import progress, run_dir, state
 
 STAGE = "make_frontals"
 _MIN_PAIRS = 8
@@ -55,22 +56,16 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     estimator = estimators.make_estimator(resolved.estimator)
     seeds = config.first_seed + np.arange(config.count)
     label25 = avatar.frontal_label25(config)
-    w, rendered = _render(g, seeds, label25, config, resolved.generator)
+    z = _latents(seeds, resolved, opened)
+    w, rendered = _render(g, z, seeds, label25, config, resolved.generator)
     frames = images.to_u8(rendered)
-    with progress.Progress(config.count, unit="frame", title="estimate", every_s=10) as bar:
-        readings = estimators.estimate_many(
-            estimator,
-            frames,
-            frames=[f"{seed:05d}" for seed in seeds],
-            progress=lambda done, skipped: bar.update(
-                done - bar.done, metrics={"skipped": skipped}
-            ),
-        )
+    readings = _read_codes(estimator, frames, seeds)
     found = np.flatnonzero(readings.found)
     if len(found) < _MIN_PAIRS:
         raise errors.EstimatorError(
-            f"the estimator {resolved.estimator.name!r} read {len(found)} of {config.count} frontal "
-            f"renders; expected at least {_MIN_PAIRS}. Train the GAN longer (look at samples/gan)."
+            f"the estimator {resolved.estimator.name!r} read {len(found)} of {config.count} "
+            f"frontal renders; expected at least {_MIN_PAIRS}. Train the GAN longer (look at "
+            f"samples/gan)."
         )
     pairs = {
         "image": frames[found],
@@ -102,14 +97,58 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     opened.mark_done(STAGE, info)
 
 
+def _read_codes(
+    estimator: estimators.Estimator, frames: np.ndarray, seeds: np.ndarray
+) -> estimators.Readings:
+    with progress.Progress(len(frames), unit="frame", title="estimate", every_s=10) as bar:
+        return estimators.estimate_many(
+            estimator,
+            frames,
+            frames=[f"{seed:05d}" for seed in seeds],
+            progress=lambda done, skipped: bar.update(
+                done - bar.done, metrics={"skipped": skipped}
+            ),
+        )
+
+
+def _latents(
+    seeds: np.ndarray, resolved: experiment.ExperimentConfig, opened: run_dir.RunDir
+) -> np.ndarray:
+    g_config, gan = resolved.generator, resolved.gan
+    if resolved.frontal.latents == "prior":
+        drawn = [np.random.RandomState(seed).randn(g_config.z_dim) for seed in seeds]
+        return np.stack(drawn).astype(np.float32)
+    if not gan.reconstruct:
+        raise errors.ConfigError(
+            'frontal.latents="encoder" needs an encoder; got a run without one. Set '
+            'gan.reconstruct=True and train, or frontal.latents="prior".'
+        )
+    abstract = jax.eval_shape(
+        lambda k: state.make_encoder(k, gan.reconstruction.encoder, g_config), jax.random.key(0)
+    )
+    e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
+    table = pipeline.load_split(prepare_data.dataset_folder(opened), "train")
+    # A random frame for every seed, without repetition as long as there are enough frames.
+    order = np.random.default_rng(resolved.frontal.first_seed).permutation(len(table.frame_id))
+    chosen = order[np.arange(len(seeds)) % len(order)]
+
+    @jax.jit
+    def encode(image_u8: jax.Array) -> jax.Array:
+        image = images.from_u8(image_u8)
+        return encoder.apply(e, image, gan.reconstruction.encoder, z_dim=g_config.z_dim)
+
+    chunk = min(resolved.frontal.batch_size, len(seeds))
+    return np.asarray(chunks.map_in_chunks(encode, table.image[chosen], chunk=chunk))
+
+
 def _render(
     g: dict[str, Any],
+    z: np.ndarray,
     seeds: np.ndarray,
     label25: np.ndarray,
     config: experiment.FrontalConfig,
     g_config: generator.GeneratorConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    z = np.stack([np.random.RandomState(seed).randn(g_config.z_dim) for seed in seeds])
     w_avg = g["buffers"]["backbone"]["mapping"]["w_avg"]
     root = rng.stream(jax.random.key(0), "frontals")
 
@@ -129,11 +168,11 @@ def _render(
 
     with progress.Progress(config.count, unit="frame", title="frontals", every_s=10) as bar:
 
-        def counted(z: Any, ids: Any) -> tuple[jax.Array, jax.Array]:
-            result = jax.block_until_ready(draw(z, ids))
-            bar.update(min(len(z), config.count - bar.done))
+        def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
+            result = jax.block_until_ready(draw(*arrays))
+            bar.update(min(len(arrays[0]), config.count - bar.done))
             return result
 
         chunk = min(config.batch_size, config.count)
-        arrays = (z.astype(np.float32), seeds.astype(np.int32))
+        arrays = (z, seeds.astype(np.int32))
         return chunks.map_in_chunks(counted, arrays, chunk=chunk)

@@ -88,15 +88,17 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
         config=gan,
         steps=steps,
         layout=parallel.make_layout(resolved.parallel),
-        folder=opened.folder("checkpoints", "gan"),
-        writer_options={
-            "path": opened.metrics,
-            "tensorboard_dir": opened.folder("tensorboard", "gan")
-            if resolved.tensorboard
-            else None,
-            "primary": opened.primary,
-        },
-        hooks=loop.Hooks(draw_samples=_sample_drawer(resolved, opened, table)),
+        outputs=loop.Outputs(
+            checkpoints=opened.folder("checkpoints", "gan"),
+            writer_options={
+                "path": opened.metrics,
+                "tensorboard_dir": opened.folder("tensorboard", "gan")
+                if resolved.tensorboard
+                else None,
+                "primary": opened.primary,
+            },
+            draw_samples=_sample_drawer(resolved, opened, table),
+        ),
     )
     if opened.primary:
         weights.save_networks(
@@ -105,6 +107,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
             final.d,
             g_config=resolved.generator,
             d_config=resolved.discriminator,
+            e=final.e or None,
             provenance=provenance(resolved),
         )
     opened.mark_done(
@@ -119,6 +122,7 @@ def _initial(
 ) -> state.GanState:
     gan = resolved.gan
     key = jax.random.key(gan.seed)
+    encoder_config = gan.reconstruction.encoder if gan.reconstruct else None
     if not gan.init:
         return state.make_state(
             key,
@@ -126,13 +130,17 @@ def _initial(
             resolved.discriminator,
             g_adam,
             d_adam,
+            encoder_config=encoder_config,
             augment_p=gan.augment_p,
         )
     g, d = weights.load_start(gan.init, resolved.generator, resolved.discriminator)
     if d is None:
         d = discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
     g, d = jax.tree.map(jnp.asarray, (g, d))
-    return state.from_networks(g, d, g, g_adam, d_adam, augment_p=gan.augment_p)
+    e = None
+    if encoder_config is not None:
+        e = state.make_encoder(key, encoder_config, resolved.generator)
+    return state.from_networks(g, d, g, g_adam, d_adam, e=e, augment_p=gan.augment_p)
 
 
 def _sample_drawer(

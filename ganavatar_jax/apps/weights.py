@@ -16,6 +16,7 @@ from ganavatar_jax.core import errors, portable, trees
 from ganavatar_jax.models import discriminator, generator
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+ENCODER = "encoder.safetensors"
 _PACKAGE = "package:"
 
 
@@ -105,6 +106,7 @@ def save_networks(
     g_config: generator.GeneratorConfig,
     d_config: discriminator.DiscriminatorConfig,
     provenance: dict[str, Any],
+    e: dict[str, Any] | None = None,
 ) -> None:
     """Exports the networks of a run.
 
@@ -115,16 +117,19 @@ def save_networks(
       g_config: Sizes of the generator.
       d_config: Sizes of the discriminator.
       provenance: JSON-serialisable facts about how they were made.
+      e: Encoder, if one was trained.
 
     Raises:
       RunError: the files cannot be written.
 
     Source: ours.
     """
-    parts = (
+    parts: list[tuple[str, str, dict[str, Any], Any]] = [
         (GENERATOR, "generator", g_ema, g_config),
         (DISCRIMINATOR, "discriminator", d, d_config),
-    )
+    ]
+    if e is not None:
+        parts.append((ENCODER, "encoder", e, g_config))
     for name, kind, variables, config in parts:
         metadata = {
             "kind": kind,

@@ -1,3 +1,4 @@
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 """The complete default configuration: every key a config file or the command line can set.
 
 Values are those of the method at paper size (512 pixels); the meaning and unit of each key stand in
@@ -33,6 +34,7 @@ def full() -> ml_collections.ConfigDict:
                 "focal": 4.2647,
                 "principal_point": (0.5, 0.5),
                 "random_noise": False,
+                "latents": "prior",
                 "validation_fraction": 0.1,
                 "batch_size": 8,
             },
@@ -218,6 +220,15 @@ def _gan() -> dict:
         "ada_interval": 4,
         "freeze_d": 0,
         "microbatch": 0,
+        "reconstruct": False,
+        "reconstruction": {
+            "encoder": {"channel_base": 1024, "channel_max": 128},
+            "warmup_iterations": 0,
+            "noise": 0.2,
+            "encoded_p": 0.5,
+            "l1_weight": 1.0,
+            "lpips_weight": 0.5,
+        },
         "snapshot_kimg": 40.0,
         "sample_kimg": 20.0,
         "log_iterations": 10,
@@ -256,8 +267,8 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config.generator.render.update(
         {"depth_resolution": 10, "depth_resolution_importance": 10, "white_back": True}
     )
-    config.generator.render.ray_start = 2.25
-    config.generator.render.ray_end = 3.2
+    with config.ignore_type():  # "auto" gives way to distances
+        config.generator.render.update({"ray_start": 2.25, "ray_end": 3.2})
     config.discriminator.update(
         {"img_resolution": 64, "channel_base": 2048, "channel_max": 128, "mapping_layers": 2}
     )
@@ -306,6 +317,7 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "total_kimg": 0.012,
             "g_reg_interval": 2,
             "d_reg_interval": 2,
+            "reconstruction": {"warmup_iterations": 1},
             "snapshot_kimg": 0.004,
             "sample_kimg": 0.004,
             "log_iterations": 1,

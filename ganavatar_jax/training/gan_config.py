@@ -6,7 +6,7 @@ from typing import Literal
 from ganavatar_jax.losses import density as density_lib
 from ganavatar_jax.models import discriminator, generator
 from ganavatar_jax.training import augment as augment_lib
-from ganavatar_jax.training import gan_step, optimizers
+from ganavatar_jax.training import optimizers, phase_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,9 @@ class GanConfig:
       ada_interval: Iterations between adaptations.
       freeze_d: How many of D's largest blocks stay as they start.
       microbatch: Samples of one device handled at once; 0 takes all.
+      reconstruct: Whether training images are also reconstructed through an encoder (not in the
+        original; for runs without a pretrained start).
+      reconstruction: How; its warm-up is counted in iterations.
       snapshot_kimg: Images between checkpoints, thousands.
       sample_kimg: Images between sample pictures, thousands.
       log_iterations: Iterations between lines in metrics.jsonl.
@@ -84,6 +87,10 @@ class GanConfig:
     ada_interval: int = 4
     freeze_d: int = 0
     microbatch: int = 0
+    reconstruct: bool = False
+    reconstruction: phase_config.ReconstructionConfig = dataclasses.field(
+        default_factory=phase_config.ReconstructionConfig
+    )
     snapshot_kimg: float = 40.0
     sample_kimg: float = 20.0
     log_iterations: int = 10
@@ -103,7 +110,7 @@ class GanConfig:
 
 def step_config(
     config: GanConfig, g: generator.GeneratorConfig, d: discriminator.DiscriminatorConfig
-) -> gan_step.StepConfig:
+) -> phase_config.StepConfig:
     """Gathers what the phases need at compile time.
 
     Args:
@@ -116,7 +123,7 @@ def step_config(
 
     Source: ours.
     """
-    return gan_step.StepConfig(
+    return phase_config.StepConfig(
         g=g,
         d=d,
         g_adam=optimizers.AdamConfig(config.g_lr, config.beta1, config.beta2),
@@ -131,4 +138,5 @@ def step_config(
         ada_kimg=config.ada_kimg,
         freeze_d=config.freeze_d,
         microbatch=config.microbatch,
+        reconstruction=config.reconstruction if config.reconstruct else None,
     )

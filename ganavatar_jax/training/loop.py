@@ -4,14 +4,15 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ganavatar_jax.core import rng
+from ganavatar_jax.metrics import lpips
 from ganavatar_jax.training import (
     checkpoints,
     ema,
@@ -25,17 +26,38 @@ from ganavatar_jax.training import (
 )
 
 STAGE = "train_gan"
+_SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
 
 
+class Batches(Protocol):
+    """Endless stream of batches that can be resumed; grain's iterators are such streams."""
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the position, JSON-serialisable."""
+        ...
+
+    def set_state(self, state: Any) -> None:
+        """Goes to a position."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
-class Hooks:
-    """What the loop calls besides training.
+class Outputs:
+    """Where the results of a run go.
 
     Attributes:
+      checkpoints: Folder of the checkpoints.
+      writer_options: Arguments of MetricWriter besides stage and resumed_step.
       draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures.
     """
 
+    checkpoints: pathlib.Path
+    writer_options: dict[str, Any]
     draw_samples: Callable[[state.GanState, float], None]
 
 
@@ -66,7 +88,7 @@ def schedule_at(
         fade_kimg=config.swapping_fade_kimg,
     )
     warmup = schedules.fade(current_images + config.batch_size, kimg=config.lr_warmup_kimg)
-    values = {
+    values: dict[str, Any] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
@@ -97,7 +119,7 @@ def generator_labels(
 
     Source: EG3D reference behaviour.
     """
-    order = ("g_main", "g_reg", "d_main", "d_reg").index(phase)
+    order = ("g_main", "g_reg", "d_main", "d_reg", "recon").index(phase)
     generator = np.random.default_rng((seed, iteration, order))
     chosen = labels[generator.integers(len(labels), size=batch_size)]
     return chosen, np.roll(chosen, 1, axis=0)
@@ -105,29 +127,24 @@ def generator_labels(
 
 def train(
     initial: Callable[[], state.GanState],
-    batches: Iterator[dict[str, np.ndarray]],
+    batches: Batches,
     labels: np.ndarray,
     *,
     config: gan_config.GanConfig,
     steps: gan_step.StepConfig,
     layout: parallel.Layout,
-    folder: pathlib.Path,
-    writer_options: dict[str, Any],
-    hooks: Hooks,
+    outputs: Outputs,
 ) -> state.GanState:
     """Trains until config.total_kimg, from the newest checkpoint if there is one.
 
     Args:
       initial: Makes the state of a fresh start.
-      batches: Endless stream of {"image" u8 [b h w 3], "label25" [b 25]} of this process, with
-        get_state and set_state.
+      batches: Batches of this process.
       labels: All training cameras, [f 25].
       config: Options of the run.
       steps: What the phases need.
       layout: Devices.
-      folder: Where checkpoints go.
-      writer_options: Arguments of MetricWriter besides stage and resumed_step.
-      hooks: Called along the way.
+      outputs: Where the results go.
 
     Returns:
       The final state, whole arrays.
@@ -139,7 +156,7 @@ def train(
     Source: EG3D reference behaviour (phases, order, intervals).
     """
     fresh = jax.eval_shape(initial)
-    with checkpoints.Checkpoints(folder) as saved, progress.StopRequest() as stop:
+    with checkpoints.Checkpoints(outputs.checkpoints) as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
         start = 0
         whole = initial() if restored is None else restored.state
@@ -151,7 +168,7 @@ def train(
         runner = _Runner(config, steps, layout, labels)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
-            stage=STAGE, resumed_step=start if start else None, **writer_options
+            stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
         )
         bar = progress.Progress(
             total_kimg,
@@ -162,7 +179,7 @@ def train(
         )
         with writer, bar:
             if start == 0:
-                hooks.draw_samples(layout.unplace_state(current), 0.0)
+                outputs.draw_samples(layout.unplace_state(current), 0.0)
             for iteration in range(start, config.iterations):
                 current, metrics = runner.iterate(current, next(batches), iteration)
                 done = iteration + 1
@@ -173,10 +190,10 @@ def train(
                     metric_writer.check_finite(values, step=done, stage=STAGE)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
-                    shown = {k: values[k] for k in ("loss/g", "loss/d") if k in values}
+                    shown = {k: values[k] for k in _SHOWN if k in values}
                 bar.update(config.batch_size / 1000, metrics=shown)
                 if _crosses(done, config.sample_kimg, config) or done == config.iterations:
-                    hooks.draw_samples(layout.unplace_state(current), kimg)
+                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 last = done == config.iterations
                 if last or stop.requested or _crosses(done, config.snapshot_kimg, config):
                     saved.save(
@@ -188,7 +205,7 @@ def train(
                 if stop.requested and not last:
                     saved.wait()
                     raise progress.Stopped(
-                        f"stopped at {kimg:.6g} kimg; checkpoint saved in {folder}. "
+                        f"stopped at {kimg:.6g} kimg; checkpoint saved in {outputs.checkpoints}. "
                         f"Run the same command to go on."
                     )
         return layout.unplace_state(current)
@@ -212,6 +229,9 @@ class _Runner:
     ) -> None:
         self._config, self._steps, self._layout, self._labels = config, steps, layout, labels
         self._root = jax.random.key(config.seed)
+        options = steps.reconstruction
+        uses_lpips = options is not None and options.lpips_weight
+        self._lpips = lpips.load_params("alex") if uses_lpips else None
         self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
         self._clock, self._clock_images, self._images = time.monotonic(), 0, 0
         self._adapt = jax.jit(
@@ -225,7 +245,9 @@ class _Runner:
 
     def _phase(self, name: gan_step.Phase, resolution: int) -> Callable[..., Any]:
         if (name, resolution) not in self._compiled:
-            step = gan_step.make_phase(name, self._steps, resolution=resolution)
+            step = gan_step.make_phase(
+                name, self._steps, resolution=resolution, lpips_params=self._lpips
+            )
             self._compiled[name, resolution] = parallel.make_step(step, layout=self._layout)
         return self._compiled[name, resolution]
 
@@ -248,10 +270,14 @@ class _Runner:
             condition_on_camera=self._steps.g.condition_on_camera,
         )
         metrics: dict[str, jax.Array] = {}
-        for name in gan_step.phases_due(iteration, self._steps):
+        due = gan_step.phases_due(iteration, self._steps)
+        # The average of G moves once an iteration, in the last phase that trains or shows G.
+        moving = "d_main" if "d_main" in due else due[-1]
+        for name in due:
             batch = self._layout.place_batch(self._with_cameras(frames, name, iteration))
             key = rng.stream(self._root, name, iteration)
-            current, values = self._phase(name, resolution)(current, batch, key, schedule)
+            numbers = schedule if name == moving else {**schedule, "ema_decay": np.float32(1)}
+            current, values = self._phase(name, resolution)(current, batch, key, numbers)
             metrics.update(values)
         if config.augment == "ada" and (iteration + 1) % config.ada_interval == 0:
             whole = self._layout.unplace_state(current)

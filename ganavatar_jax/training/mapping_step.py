@@ -6,7 +6,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class MappingConfig:
         default_factory=expression_mapping.ExpressionMappingConfig
     )
     coefficients: tuple[str, ...] = ()
-    normalization: str = "standardize"
+    normalization: Literal["none", "standardize", "pca"] = "standardize"
     components: int = 0
     center_on_mean: bool = True
     latent_steps: int = 0

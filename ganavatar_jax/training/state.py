@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
-from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.training import optimizers
 
 
@@ -21,6 +21,8 @@ class GanState:
       g_ema: Averaged generator variables.
       g_opt: Optimiser state of the generator.
       d_opt: Optimiser state of the discriminator.
+      e: Encoder variables {"params"}; empty without reconstruction.
+      e_opt: Optimiser state of the encoder; empty without reconstruction.
       augment_p: Probability of each augmentation, [0, 1].
       real_sign: Sum and count of the signs of real logits since the last adaptation, [2].
     """
@@ -30,6 +32,8 @@ class GanState:
     g_ema: Any
     g_opt: optimizers.AdamState
     d_opt: optimizers.AdamState
+    e: Any
+    e_opt: Any
     augment_p: Float[Array, ""]
     real_sign: Float[Array, "2"]
 
@@ -41,6 +45,7 @@ def make_state(
     g_adam: optimizers.AdamConfig,
     d_adam: optimizers.AdamConfig,
     *,
+    encoder_config: encoder.EncoderConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a fresh state.
@@ -51,6 +56,7 @@ def make_state(
       d_config: Sizes of the discriminator.
       g_adam: Optimiser of the generator.
       d_adam: Optimiser of the discriminator.
+      encoder_config: Sizes of the encoder, where images are also reconstructed.
       augment_p: Initial probability of each augmentation.
 
     Returns:
@@ -60,7 +66,31 @@ def make_state(
     """
     g = generator.init(rng.stream(key, "init.g"), g_config)
     d = discriminator.init(rng.stream(key, "init.d"), d_config)
-    return from_networks(g, d, g, g_adam, d_adam, augment_p=augment_p)
+    e = None if encoder_config is None else make_encoder(key, encoder_config, g_config)
+    return from_networks(g, d, g, g_adam, d_adam, e=e, augment_p=augment_p)
+
+
+def make_encoder(
+    key: PRNGKeyArray, config: encoder.EncoderConfig, g_config: generator.GeneratorConfig
+) -> dict[str, Any]:
+    """Makes a fresh encoder for a generator.
+
+    Args:
+      key: Random key of the run.
+      config: Sizes.
+      g_config: The generator it feeds.
+
+    Returns:
+      Encoder variables.
+
+    Source: ours.
+    """
+    return encoder.init(
+        rng.stream(key, "init.e"),
+        config,
+        resolution=g_config.img_resolution,
+        z_dim=g_config.z_dim,
+    )
 
 
 def from_networks(
@@ -70,6 +100,7 @@ def from_networks(
     g_adam: optimizers.AdamConfig,
     d_adam: optimizers.AdamConfig,
     *,
+    e: dict[str, Any] | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a state around given networks, e.g. a pretrained start.
@@ -80,6 +111,7 @@ def from_networks(
       g_ema: Averaged generator variables.
       g_adam: Optimiser of the generator.
       d_adam: Optimiser of the discriminator.
+      e: Encoder variables, where the images are also reconstructed.
       augment_p: Initial probability of each augmentation.
 
     Returns:
@@ -94,6 +126,8 @@ def from_networks(
         g_ema=jax.tree.map(jnp.copy, g_ema),
         g_opt=optimizers.init(g["params"], g_adam),
         d_opt=optimizers.init(d["params"], d_adam),
+        e={} if e is None else e,
+        e_opt={} if e is None else optimizers.init(e["params"], g_adam),
         augment_p=jnp.asarray(augment_p, jnp.float32),
         real_sign=jnp.zeros((2,), jnp.float32),
     )

@@ -1,0 +1,92 @@
+"""What the training phases need to know at compile time."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+from ganavatar_jax.core.arrays import Array
+from ganavatar_jax.losses import density as density_lib
+from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import encoder as encoder_lib
+from ganavatar_jax.training import augment as augment_lib
+from ganavatar_jax.training import optimizers
+
+Batch = Mapping[str, Array]
+Schedule = Mapping[str, Array]
+Phase = Literal["recon", "g_main", "g_reg", "d_main", "d_reg"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReconstructionConfig:
+    """Reconstruction of the training images beside the adversarial phases (not in the original).
+
+    Attributes:
+      encoder: Sizes of the encoder.
+      warmup_iterations: Iterations at the start with this phase alone.
+      noise: Standard deviation of the noise on encoded latents, whose own is one; bounds what
+        the encoder can tell, so that it tells expression rather than camera.
+      encoded_p: Probability that an adversarial phase uses the latent of a real image, seen from
+        another camera, instead of a random one.
+      l1_weight: Weight of the mean absolute difference, images in [-1, 1].
+      lpips_weight: Weight of LPIPS (AlexNet).
+    """
+
+    encoder: encoder_lib.EncoderConfig = dataclasses.field(
+        default_factory=encoder_lib.EncoderConfig
+    )
+    warmup_iterations: int = 0
+    noise: float = 0.2
+    encoded_p: float = 0.5
+    l1_weight: float = 1.0
+    lpips_weight: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class StepConfig:
+    """What the phases need to know at compile time.
+
+    Attributes:
+      g: Generator.
+      d: Discriminator.
+      g_adam: Optimiser of G, before lazy rescaling.
+      d_adam: Optimiser of D, before lazy rescaling.
+      gamma: Weight of R1.
+      g_reg_interval: Iterations between density regularisations.
+      d_reg_interval: Iterations between R1 steps.
+      density: Density regulariser.
+      style_mixing_p: Probability that rows of ws come from a second latent.
+      augment: Augmentation pipe, or None.
+      ada_target: Mean sign of real logits the augmentation is adapted to.
+      ada_kimg: Images over which its probability could move by one, thousands.
+      freeze_d: How many of D's largest blocks stay as they are.
+      microbatch: Samples of a device handled at once; 0 takes all. Gradients are averaged.
+      reconstruction: Reconstruction of the training images, or None.
+    """
+
+    g: generator.GeneratorConfig
+    d: discriminator.DiscriminatorConfig
+    g_adam: optimizers.AdamConfig = optimizers.AdamConfig(lr=0.0025)
+    d_adam: optimizers.AdamConfig = optimizers.AdamConfig(lr=0.002)
+    gamma: float = 5.0
+    g_reg_interval: int = 4
+    d_reg_interval: int = 16
+    density: density_lib.DensityConfig = dataclasses.field(
+        default_factory=density_lib.DensityConfig
+    )
+    style_mixing_p: float = 0.0
+    augment: augment_lib.AugmentConfig | None = None
+    ada_target: float = 0.6
+    ada_kimg: float = 500.0
+    freeze_d: int = 0
+    microbatch: int = 0
+    reconstruction: ReconstructionConfig | None = None
+
+    @property
+    def g_adam_lazy(self) -> optimizers.AdamConfig:
+        """Optimiser of G; rescaled only if the density regulariser is on."""
+        return self.g_adam.for_interval(self.g_reg_interval if self.density.weight else None)
+
+    @property
+    def d_adam_lazy(self) -> optimizers.AdamConfig:
+        """Optimiser of D; rescaled only if R1 is on."""
+        return self.d_adam.for_interval(self.d_reg_interval if self.gamma else None)

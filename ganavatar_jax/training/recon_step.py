@@ -1,0 +1,90 @@
+"""The reconstruction phase: encoder and generator learn to give training images back.
+
+Not in the original method; for runs without a pretrained start.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from ganavatar_jax.core import images, rng
+from ganavatar_jax.core.arrays import Array, PRNGKeyArray, PyTree
+from ganavatar_jax.metrics import lpips
+from ganavatar_jax.models import generator
+from ganavatar_jax.ops import resize
+from ganavatar_jax.training import optimizers, step_inputs, step_updates
+from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
+from ganavatar_jax.training.state import GanState
+
+
+def recon(
+    state: GanState,
+    batch: Batch,
+    key: PRNGKeyArray,
+    schedule: Schedule,
+    *,
+    config: StepConfig,
+    resolution: int,
+    lpips_params: lpips.LpipsParams | None,
+    axis: str | None,
+) -> tuple[GanState, dict[str, Array]]:
+    """Trains encoder and generator to reconstruct the real images from their own cameras.
+
+    Args:
+      state: Training state.
+      batch: See gan_step's docstring.
+      key: Key of this phase and iteration.
+      schedule: See gan_step's docstring; its ema_decay moves G's average.
+      config: Options.
+      resolution: Neural resolution, pixels.
+      lpips_params: AlexNet's weights, unless lpips_weight is 0.
+      axis: Device axis, or None.
+
+    Returns:
+      New state and metrics.
+
+    Source: ours; a perceptual loss as in Zhang et al. 2018.
+    """
+    options = config.reconstruction
+    assert options is not None  # phases_due schedules this phase only with it
+
+    def loss_fn(params: PyTree, part: Batch) -> tuple[Array, dict[str, Array]]:
+        g = {**state.g, "params": params["g"]}
+        z = step_inputs.encode({"params": params["e"]}, part, rng.stream(key, "encoder"), config)
+        w = generator.map_latent(g, z, part["label25"], config.g)
+        draws = generator.make_draws(
+            rng.stream(key, "synthesis"), part["sample_id"], config.g, resolution=resolution
+        )
+        out = generator.synthesize(
+            g,
+            generator.broadcast(w, config.g),
+            part["label25"],
+            config.g,
+            draws=draws,
+            resolution=resolution,
+        )
+        image = images.from_u8(part["image_u8"])
+        raw = resize.resize(image, resolution)
+        l1 = jnp.mean(jnp.abs(out.image - image)) + jnp.mean(jnp.abs(out.image_raw - raw))
+        values = {"loss/recon_l1": l1, "w_mean": jnp.mean(w, axis=0)}
+        loss = options.l1_weight * l1
+        if options.lpips_weight:
+            assert lpips_params is not None  # the loop loads them
+            distance = jnp.mean(lpips.lpips(lpips_params, out.image, image, net="alex"))
+            values["loss/recon_lpips"] = distance
+            loss = loss + options.lpips_weight * distance
+        return loss, values
+
+    params = {"g": state.g["params"], "e": state.e["params"]}
+    grads, metrics = step_updates.gradients(loss_fn, params, batch, config, axis=axis)
+    w_mean = metrics.pop("w_mean")
+    state = step_updates.step_g(state, grads["g"], schedule, config)
+    e, e_opt = optimizers.update(
+        state.e["params"],
+        grads["e"],
+        state.e_opt,
+        config.g_adam_lazy,
+        lr_scale=schedule["lr_scale"],
+    )
+    state = dataclasses.replace(state, e={"params": e}, e_opt=e_opt)
+    return step_updates.move_averages(state, w_mean, schedule), metrics
