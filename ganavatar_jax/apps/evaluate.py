@@ -65,8 +65,8 @@ def driving_codes(
     missing = sorted(set(names) - set(table.expression_names))
     if missing:
         raise errors.DataFormatError(
-            f"the capture's expression codes lack {', '.join(missing[:5])}, which drive the avatar; "
-            f"name the coefficients both have in mapping.coefficients."
+            f"the capture's expression codes lack {', '.join(missing[:5])}, which drive the "
+            f"avatar; name the coefficients both have in mapping.coefficients."
         )
     codes = coefficients.select(table.expression, table.expression_names, names)
     return codes, table.has_expression
@@ -100,24 +100,14 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
         statistics = (codes.mean(axis=0), codes.std(axis=0))
     w = person.encode(codes, statistics=statistics)
     ours = person.render(w, label25, batch_size=config.batch_size)
-    estimator = estimators.make_estimator(resolved.estimator)
-    with progress.Progress(len(rows), unit="frame", title="read back", every_s=10) as bar:
-        readings = estimators.estimate_many(
-            estimator,
-            ours,
-            frames=[test.frame_id[row] for row in rows],
-            progress=lambda done, skipped: bar.update(
-                done - bar.done, metrics={"skipped": skipped}
-            ),
-        )
-    read_back = coefficients.select(readings.codes, estimator.names, person.names)
+    frame_ids = tuple(test.frame_id[row] for row in rows)
     held_out = evaluation_report.HeldOut(
         truth_u8=test.image[rows],
         ours_u8=ours,
-        frame_ids=tuple(test.frame_id[row] for row in rows),
+        frame_ids=frame_ids,
         label25=label25,
         codes_driving=codes,
-        codes_read_back=(read_back, readings.found),
+        codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
         code_names=person.names,
     )
     nearest = baselines.nearest_frame(
@@ -145,6 +135,25 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
         lpips_params={net: lpips.load_params(net) for net in nets},
     )
     opened.mark_done(STAGE, {"ours": metrics["ours"], "frames": metrics["frames"]})
+
+
+def _read_back(
+    ours: np.ndarray,
+    frame_ids: tuple[str, ...],
+    names: tuple[str, ...],
+    resolved: experiment.ExperimentConfig,
+) -> tuple[np.ndarray, np.ndarray]:
+    estimator = estimators.make_estimator(resolved.estimator)
+    with progress.Progress(len(ours), unit="frame", title="read back", every_s=10) as bar:
+        readings = estimators.estimate_many(
+            estimator,
+            ours,
+            frames=list(frame_ids),
+            progress=lambda done, skipped: bar.update(
+                done - bar.done, metrics={"skipped": skipped}
+            ),
+        )
+    return coefficients.select(readings.codes, estimator.names, names), readings.found
 
 
 def _train_codes(train: pipeline.FrameTable, names: tuple[str, ...]) -> np.ndarray:
