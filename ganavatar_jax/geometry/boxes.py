@@ -33,7 +33,11 @@ def intersect_cube(
 
 
 def ray_bounds(
-    origins: Float[Array, "*b r 3"], directions: Float[Array, "*b r 3"], *, side: float
+    origins: Float[Array, "*b r 3"],
+    directions: Float[Array, "*b r 3"],
+    *,
+    side: float,
+    axis: str | None = None,
 ) -> tuple[Float[Array, "*b r"], Float[Array, "*b r"]]:
     """Bounds the samples of each ray by the cube; rays that miss borrow bounds from the others.
 
@@ -41,6 +45,7 @@ def ray_bounds(
       origins: Ray starts, world units.
       directions: Unit ray directions.
       side: Edge length of the cube, world units.
+      axis: Device axis over which rays are spread, or None: "all rays" are those of all devices.
 
     Returns:
       t_near, t_far: Bounds without gradient. A miss gets the smallest and the LARGEST t_near of
@@ -48,11 +53,14 @@ def ray_bounds(
 
     Source: EG3D reference behaviour ("auto" ray limits).
     """
+    origins, directions = jax.lax.stop_gradient((origins, directions))
     t_near, t_far, hit = intersect_cube(origins, directions, side=side)
     hit = hit & (t_far > t_near)
-    any_hit = jnp.any(hit)
     lowest = jnp.min(jnp.where(hit, t_near, jnp.inf))
     highest = jnp.max(jnp.where(hit, t_near, -jnp.inf))
+    if axis is not None:
+        lowest, highest = jax.lax.pmin(lowest, axis), jax.lax.pmax(highest, axis)
+    any_hit = lowest < jnp.inf
     start = jnp.where(hit | ~any_hit, t_near, lowest)
     end = jnp.where(hit | ~any_hit, t_far, highest)
-    return jax.lax.stop_gradient(start), jax.lax.stop_gradient(end)
+    return start, end

@@ -205,6 +205,7 @@ def render_planes(
     *,
     draws: volume.RenderDraws | None = None,
     resolution: int | None = None,
+    axis: str | None = None,
 ) -> GeneratorOutput:
     """Renders given planes from cameras and applies the super-resolution.
 
@@ -216,6 +217,7 @@ def render_planes(
       config: Options.
       draws: Draws of the renderer; None is deterministic.
       resolution: Neural resolution, pixels; None takes the configured one.
+      axis: Device axis over which the batch is spread, or None; see `boxes.ray_bounds`.
 
     Returns:
       The images.
@@ -234,6 +236,7 @@ def render_planes(
             directions,
             draws if draws is not None else volume.RenderDraws(coarse=None, fine=None),
             config.render,
+            axis=axis,
         )
     features = out.features.reshape(batch, side, side, -1)
     rgb = features[..., :3]
@@ -256,6 +259,7 @@ def synthesize(
     draws: GeneratorDraws | None = None,
     noise: Literal["const", "none"] = "const",
     resolution: int | None = None,
+    axis: str | None = None,
 ) -> GeneratorOutput:
     """Synthesises images of latents seen from cameras.
 
@@ -267,6 +271,7 @@ def synthesize(
       draws: Random draws; None is deterministic: midpoint samples and `noise`.
       noise: Which noise a deterministic synthesis adds: the stored maps or none.
       resolution: Neural resolution, pixels; None takes the configured one.
+      axis: Device axis over which the batch is spread, or None; see `boxes.ray_bounds`.
 
     Returns:
       The images.
@@ -283,6 +288,7 @@ def synthesize(
         config,
         draws=None if draws is None else draws.render,
         resolution=resolution,
+        axis=axis,
     )
 
 

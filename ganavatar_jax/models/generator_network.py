@@ -173,8 +173,10 @@ class Generator(nn.Module):
           One w a sample.
         """
         cfg = self.config
-        scale = cfg.condition_scale if cfg.condition_on_camera else 0.0
-        return self.backbone.mapping(z, label25 * scale)
+        # Zeros rather than a scale of zero, which would let a NaN of a camera through.
+        if cfg.condition_on_camera:
+            return self.backbone.mapping(z, label25 * cfg.condition_scale)
+        return self.backbone.mapping(z, jnp.zeros_like(label25))
 
     def planes(
         self, ws: Float[Array, "b l d"], noise: synthesis.Noise

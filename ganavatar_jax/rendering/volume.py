@@ -117,6 +117,8 @@ def render(
     directions: Float[Array, "b r 3"],
     draws: RenderDraws,
     config: RenderConfig,
+    *,
+    axis: str | None = None,
 ) -> RenderOutput:
     """Renders a field along rays.
 
@@ -126,6 +128,7 @@ def render(
       directions: Unit directions.
       draws: Random draws, or None inside for midpoints.
       config: Sampling options.
+      axis: Device axis over which the batch is spread, or None; see `boxes.ray_bounds`.
 
     Returns:
       Features, expected distance and opacity of each ray.
@@ -136,7 +139,7 @@ def render(
     Source: EG3D (Chan et al. 2022), section 4.2; Mildenhall et al. 2020.
     """
     if config.ray_start == "auto" or config.ray_end == "auto":
-        t_near, t_far = boxes.ray_bounds(origins, directions, side=config.box_warp)
+        t_near, t_far = boxes.ray_bounds(origins, directions, side=config.box_warp, axis=axis)
     else:
         t_near = jnp.full(origins.shape[:-1], config.ray_start, origins.dtype)
         t_far = jnp.full(origins.shape[:-1], config.ray_end, origins.dtype)

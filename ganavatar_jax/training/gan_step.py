@@ -4,7 +4,7 @@ A phase is (state, batch, key, schedule) -> (state, metrics). `batch` holds, alo
 image_u8 [b h w 3], label25 (real cameras), gen_label25 (cameras of generated images, drawn from
 the dataset), swap_label25 (gen_label25 rolled by one over the whole batch) and sample_id (global).
 `schedule` holds the numbers that change over a run, as arrays, so that a step compiles once:
-ema_decay, lr_scale, swapping_p and, while it lasts, blur_taps.
+ema_decay, lr_scale, recon_lr_scale, swapping_p and, while it lasts, blur_taps.
 
 Source: EG3D (Chan et al. 2022), supplement; Karras et al. 2020; order and gains as in section
 "training" of CONVENTIONS.md.
@@ -122,7 +122,14 @@ def g_main(
     def loss_fn(params: PyTree, part: Batch) -> tuple[Array, dict[str, Array]]:
         g = {**state.g, "params": params}
         out, _ = step_inputs.generate(
-            g, part, key, schedule, config, encoder_variables=state.e, resolution=resolution
+            g,
+            part,
+            key,
+            schedule,
+            config,
+            encoder_variables=state.e,
+            resolution=resolution,
+            axis=axis,
         )
         logits = step_inputs.judge(
             state, part, key, out.image, out.image_raw, kind="fake", config=config
@@ -221,6 +228,7 @@ def d_main(
                 config,
                 encoder_variables=state.e,
                 resolution=resolution,
+                axis=axis,
             )
         )
         fake = step_inputs.judge(

@@ -5,6 +5,7 @@ Not in the original method; for runs without a pretrained start.
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import images, rng
@@ -50,10 +51,14 @@ def recon(
 
     def loss_fn(params: PyTree, part: Batch) -> tuple[Array, dict[str, Array]]:
         g = {**state.g, "params": params["g"]}
+        ids = part["sample_id"]
         z = step_inputs.encode({"params": params["e"]}, part, rng.stream(key, "encoder"), config)
+        coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "random"), ids))
+        drawn = step_inputs.draw_latents(rng.stream(key, "z"), ids, config)
+        z = jnp.where((coin < options.random_p)[:, None], drawn, z)
         w = generator.map_latent(g, z, part["label25"], config.g)
         draws = generator.make_draws(
-            rng.stream(key, "synthesis"), part["sample_id"], config.g, resolution=resolution
+            rng.stream(key, "synthesis"), ids, config.g, resolution=resolution
         )
         out = generator.synthesize(
             g,
@@ -62,6 +67,7 @@ def recon(
             config.g,
             draws=draws,
             resolution=resolution,
+            axis=axis,
         )
         image = images.from_u8(part["image_u8"])
         raw = resize.resize(image, resolution)
@@ -78,13 +84,18 @@ def recon(
     params = {"g": state.g["params"], "e": state.e["params"]}
     grads, metrics = step_updates.gradients(loss_fn, params, batch, config, axis=axis)
     w_mean = metrics.pop("w_mean")
-    state = step_updates.step_g(state, grads["g"], schedule, config)
-    e, e_opt = optimizers.update(
-        state.e["params"],
-        grads["e"],
-        state.e_opt,
-        config.g_adam_lazy,
-        lr_scale=schedule["lr_scale"],
+    params, recon_opt = optimizers.update(
+        params,
+        grads,
+        state.recon_opt,
+        options.adam,
+        active=optimizers.mask_names(params, inactive=tuple(f"g.{n}" for n in step_updates.UNUSED)),
+        lr_scale=schedule["recon_lr_scale"],
     )
-    state = dataclasses.replace(state, e={"params": e}, e_opt=e_opt)
+    state = dataclasses.replace(
+        state,
+        g={**state.g, "params": params["g"]},
+        e={"params": params["e"]},
+        recon_opt=recon_opt,
+    )
     return step_updates.move_averages(state, w_mean, schedule), metrics

@@ -112,6 +112,7 @@ def generate(
     *,
     encoder_variables: PyTree,
     resolution: int,
+    axis: str | None,
 ) -> tuple[generator.GeneratorOutput, Array]:
     """Generates the images of a phase.
 
@@ -123,6 +124,7 @@ def generate(
       config: Options.
       encoder_variables: Encoder, where some latents are those of real images; or empty.
       resolution: Neural resolution, pixels.
+      axis: Device axis, or None.
 
     Returns:
       The images, the final one blurred while the blur lasts, and w [b d] before style mixing.
@@ -134,7 +136,13 @@ def generate(
         rng.stream(key, "synthesis"), batch["sample_id"], config.g, resolution=resolution
     )
     out = generator.synthesize(
-        g, ws, batch["gen_label25"], config.g, draws=draws, resolution=resolution
+        g,
+        ws,
+        batch["gen_label25"],
+        config.g,
+        draws=draws,
+        resolution=resolution,
+        axis=axis,
     )
     if "blur_taps" in schedule:  # the generated raw image is not blurred, as in the original
         out = dataclasses.replace(out, image=fir.blur(out.image, schedule["blur_taps"]))
