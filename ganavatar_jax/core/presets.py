@@ -309,17 +309,17 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.generator.render.update({"depth_resolution": 4, "depth_resolution_importance": 4})
     config.discriminator.update({"img_resolution": 32, "channel_base": 128, "channel_max": 8})
-    # Three iterations, so that every phase runs, also after a warm-up of one.
+    # Three iterations, so that every phase runs, also after a warm-up of one; up to eight devices.
     config.gan.update(
         {
             "init": "",
-            "batch_size": 4,
-            "total_kimg": 0.012,
+            "batch_size": 8,
+            "total_kimg": 0.024,
             "g_reg_interval": 2,
             "d_reg_interval": 2,
             "reconstruction": {"warmup_iterations": 1},
-            "snapshot_kimg": 0.004,
-            "sample_kimg": 0.004,
+            "snapshot_kimg": 0.008,
+            "sample_kimg": 0.016,
             "log_iterations": 1,
         }
     )

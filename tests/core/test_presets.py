@@ -32,17 +32,24 @@ def section_of(cls, name):
     return hint if dataclasses.is_dataclass(hint) else None
 
 
-def differences(config, cls, path="config"):
-    """Lists keys that only one side has and values that differ from the dataclass's default."""
+def differences(config, cls, default=None, path="config"):
+    """Lists keys that only one side has and values that differ from the default, if there is one.
+
+    `default` is what the parent makes this section when nothing is said.
+    """
     fields = {field.name: field for field in dataclasses.fields(cls)}
     found = [f"{path}.{name}: only in the preset" for name in config if name not in fields]
     for name, field in fields.items():
+        expected = getattr(default, name, field.default)
+        if expected is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+            expected = field.default_factory()
         if name not in config:
             found.append(f"{path}.{name}: not in the preset")
         elif section := section_of(cls, name):
-            found += differences(config[name], section, f"{path}.{name}")
-        elif field.default is not dataclasses.MISSING and config[name] != field.default:
-            found.append(f"{path}.{name}: {config[name]!r}, default {field.default!r}")
+            known = None if expected is dataclasses.MISSING else expected
+            found += differences(config[name], section, known, f"{path}.{name}")
+        elif expected is not dataclasses.MISSING and config[name] != expected:
+            found.append(f"{path}.{name}: {config[name]!r}, default {expected!r}")
     return found
 
 
@@ -65,15 +72,16 @@ def test_a_missing_a_foreign_and_a_changed_key_are_each_noticed():
 
 
 def test_presets_are_made_anew_each_time():
-    first = presets.full()
-    first.gan.total_kimg = 1.0
-    assert presets.full().gan.total_kimg == experiment.resolve(presets.full()).gan.total_kimg != 1.0
+    first, second = presets.full(), presets.full()
+    first.gan.density.weight = 7.0
+    assert second.gan.density.weight != 7.0
 
 
 @pytest.mark.parametrize("shrink", [presets.small, presets.smoke])
 def test_smaller_presets_resolve_and_keep_the_keys(shrink):
     config = shrink(presets.full())
     assert keys(config) == keys(presets.full())
+    config.data.source = "captures/me"
     experiment.resolve(config)
 
 
@@ -87,6 +95,9 @@ def keys(config):
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.rpartition("/")[2])
 def test_every_variant_of_every_config_file_resolves(spec):
     config = command_line.load_config(spec)
+    if spec.endswith((":full", ":small")) and "quickstart" not in spec:
+        assert config.data.source is None  # the user's own
+        config.data.source = "captures/me"
     resolved = experiment.resolve(config)
     assert keys(config) == keys(presets.full())
     if spec.endswith(":smoke"):
