@@ -131,6 +131,7 @@ def _initial(
             g_adam,
             d_adam,
             encoder_config=encoder_config,
+            recon_adam=gan.reconstruction.adam,
             augment_p=gan.augment_p,
         )
     g, d = weights.load_start(gan.init, resolved.generator, resolved.discriminator)
@@ -140,7 +141,9 @@ def _initial(
     e = None
     if encoder_config is not None:
         e = state.make_encoder(key, encoder_config, resolved.generator)
-    return state.from_networks(g, d, g, g_adam, d_adam, e=e, augment_p=gan.augment_p)
+    return state.from_networks(
+        g, d, g, g_adam, d_adam, e=e, recon_adam=gan.reconstruction.adam, augment_p=gan.augment_p
+    )
 
 
 def _sample_drawer(

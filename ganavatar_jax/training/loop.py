@@ -26,6 +26,7 @@ from ganavatar_jax.training import (
 )
 
 STAGE = "train_gan"
+_RECON_RISE_KIMG = 0.16
 _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
 
@@ -72,7 +73,7 @@ def schedule_at(
       condition_on_camera: Whether G sees a camera.
 
     Returns:
-      ema_decay, lr_scale, swapping_p and, while it lasts, blur_taps.
+      ema_decay, lr_scale, recon_lr_scale, swapping_p and, while it lasts, blur_taps.
 
     Source: EG3D reference behaviour.
     """
@@ -91,6 +92,7 @@ def schedule_at(
     values: dict[str, Any] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
+        "recon_lr_scale": np.float32(_recon_lr_scale(config, current_images)),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
     }
     sigma = schedules.blur_sigma(
@@ -100,6 +102,14 @@ def schedule_at(
     if taps is not None:
         values["blur_taps"] = np.asarray(taps, np.float32)
     return values
+
+
+def _recon_lr_scale(config: gan_config.GanConfig, current_images: float) -> float:
+    """Rises over the first 160 images; falls linearly over the second half of the run."""
+    rise = schedules.fade(current_images + config.batch_size, kimg=_RECON_RISE_KIMG)
+    done = current_images / (config.iterations * config.batch_size)
+    last = config.reconstruction.final_lr_scale
+    return rise * (1.0 - max(0.0, 2.0 * done - 1.0) * (1.0 - last))
 
 
 def generator_labels(

@@ -15,6 +15,9 @@ Batch = Mapping[str, Array]
 Schedule = Mapping[str, Array]
 Phase = Literal["recon", "g_main", "g_reg", "d_main", "d_reg"]
 
+# Reconstruction is ordinary regression: momentum helps it, as it would harm the adversarial game.
+RECON_ADAM = optimizers.AdamConfig(lr=0.004, beta1=0.9, beta2=0.99)
+
 
 @dataclasses.dataclass(frozen=True)
 class ReconstructionConfig:
@@ -27,6 +30,11 @@ class ReconstructionConfig:
         the encoder can tell, so that it tells expression rather than camera.
       encoded_p: Probability that an adversarial phase uses the latent of a real image, seen from
         another camera, instead of a random one.
+      random_p: Probability that a latent is random instead of encoded, so that random latents give
+        the mean of the person until the adversarial phases teach them variety.
+      adam: Optimiser of encoder and generator in this phase.
+      final_lr_scale: Factor on the learning rate at the end of the run, reached linearly over the
+        second half.
       l1_weight: Weight of the mean absolute difference, images in [-1, 1].
       lpips_weight: Weight of LPIPS (AlexNet).
     """
@@ -37,6 +45,9 @@ class ReconstructionConfig:
     warmup_iterations: int = 0
     noise: float = 0.2
     encoded_p: float = 0.5
+    random_p: float = 0.1
+    adam: optimizers.AdamConfig = RECON_ADAM
+    final_lr_scale: float = 0.1
     l1_weight: float = 1.0
     lpips_weight: float = 0.5
 

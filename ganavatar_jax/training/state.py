@@ -22,7 +22,7 @@ class GanState:
       g_opt: Optimiser state of the generator.
       d_opt: Optimiser state of the discriminator.
       e: Encoder variables {"params"}; empty without reconstruction.
-      e_opt: Optimiser state of the encoder; empty without reconstruction.
+      recon_opt: Optimiser state of the reconstruction, over {"g", "e"}; empty without it.
       augment_p: Probability of each augmentation, [0, 1].
       real_sign: Sum and count of the signs of real logits since the last adaptation, [2].
     """
@@ -33,7 +33,7 @@ class GanState:
     g_opt: optimizers.AdamState
     d_opt: optimizers.AdamState
     e: Any
-    e_opt: Any
+    recon_opt: Any
     augment_p: Float[Array, ""]
     real_sign: Float[Array, "2"]
 
@@ -46,6 +46,7 @@ def make_state(
     d_adam: optimizers.AdamConfig,
     *,
     encoder_config: encoder.EncoderConfig | None = None,
+    recon_adam: optimizers.AdamConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a fresh state.
@@ -57,6 +58,7 @@ def make_state(
       g_adam: Optimiser of the generator.
       d_adam: Optimiser of the discriminator.
       encoder_config: Sizes of the encoder, where images are also reconstructed.
+      recon_adam: Optimiser of the reconstruction.
       augment_p: Initial probability of each augmentation.
 
     Returns:
@@ -67,7 +69,7 @@ def make_state(
     g = generator.init(rng.stream(key, "init.g"), g_config)
     d = discriminator.init(rng.stream(key, "init.d"), d_config)
     e = None if encoder_config is None else make_encoder(key, encoder_config, g_config)
-    return from_networks(g, d, g, g_adam, d_adam, e=e, augment_p=augment_p)
+    return from_networks(g, d, g, g_adam, d_adam, e=e, recon_adam=recon_adam, augment_p=augment_p)
 
 
 def make_encoder(
@@ -101,6 +103,7 @@ def from_networks(
     d_adam: optimizers.AdamConfig,
     *,
     e: dict[str, Any] | None = None,
+    recon_adam: optimizers.AdamConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a state around given networks, e.g. a pretrained start.
@@ -112,6 +115,7 @@ def from_networks(
       g_adam: Optimiser of the generator.
       d_adam: Optimiser of the discriminator.
       e: Encoder variables, where the images are also reconstructed.
+      recon_adam: Optimiser of the reconstruction.
       augment_p: Initial probability of each augmentation.
 
     Returns:
@@ -127,7 +131,9 @@ def from_networks(
         g_opt=optimizers.init(g["params"], g_adam),
         d_opt=optimizers.init(d["params"], d_adam),
         e={} if e is None else e,
-        e_opt={} if e is None else optimizers.init(e["params"], g_adam),
+        recon_opt={}
+        if e is None or recon_adam is None
+        else optimizers.init({"g": g["params"], "e": e["params"]}, recon_adam),
         augment_p=jnp.asarray(augment_p, jnp.float32),
         real_sign=jnp.zeros((2,), jnp.float32),
     )

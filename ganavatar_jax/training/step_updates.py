@@ -13,6 +13,9 @@ from ganavatar_jax.training.parallel import pmean_if
 from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
 from ganavatar_jax.training.state import GanState
 
+# Super-resolution never adds noise, so its noise strengths get no gradient.
+UNUSED = tuple(f"superresolution.block{b}.conv{c}.noise_strength" for b in (0, 1) for c in (0, 1))
+
 
 def gradients(
     loss_fn: Callable[[PyTree, Batch], tuple[Array, dict[str, Array]]],
@@ -79,16 +82,12 @@ def step_g(
 
     Source: Karras et al. 2020 (Adam with lazy regularisation).
     """
-    # Super-resolution never adds noise, so its noise strengths get no gradient.
-    unused = tuple(
-        f"superresolution.block{b}.conv{c}.noise_strength" for b in (0, 1) for c in (0, 1)
-    )
     params, opt = optimizers.update(
         state.g["params"],
         grads,
         state.g_opt,
         config.g_adam_lazy,
-        active=optimizers.mask_names(state.g["params"], inactive=unused + inactive),
+        active=optimizers.mask_names(state.g["params"], inactive=UNUSED + inactive),
         lr_scale=schedule["lr_scale"],
     )
     return dataclasses.replace(state, g={**state.g, "params": params}, g_opt=opt)
