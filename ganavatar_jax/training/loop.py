@@ -5,7 +5,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Endless stream of batches that can be resumed; grain's iterators are such streams."""
 
