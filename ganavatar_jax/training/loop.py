@@ -65,7 +65,7 @@ class Outputs:
 
 def schedule_at(
     config: gan_config.GanConfig, *, current_images: float, condition_on_camera: bool
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.float32 | np.ndarray]:
     """Computes the numbers of a step that change over the run.
 
     Args:
@@ -90,7 +90,7 @@ def schedule_at(
         fade_kimg=config.swapping_fade_kimg,
     )
     warmup = schedules.fade(current_images + config.batch_size, kimg=config.lr_warmup_kimg)
-    values: dict[str, Any] = {
+    values: dict[str, np.float32 | np.ndarray] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
         "recon_lr_scale": np.float32(_recon_lr_scale(config, current_images)),
