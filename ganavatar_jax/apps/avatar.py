@@ -127,7 +127,7 @@ class Avatar:
         Source: EG3D (Chan et al. 2022).
         """
         image = chunks.map_in_chunks(
-            lambda arrays: self._draw(*arrays),
+            lambda arrays: self._draw(dict(self.g), *arrays),
             (np.asarray(w), np.asarray(label25)),
             chunk=min(batch_size, len(w)),
         )
@@ -145,9 +145,9 @@ class Avatar:
         if "draw" not in self._compiled:
 
             @jax.jit
-            def draw(w: jax.Array, label25: jax.Array) -> jax.Array:
+            def draw(g: dict[str, Any], w: jax.Array, label25: jax.Array) -> jax.Array:
                 ws = generator.broadcast(w, self.g_config)
-                return generator.synthesize(dict(self.g), ws, label25, self.g_config).image
+                return generator.synthesize(g, ws, label25, self.g_config).image
 
             self._compiled["draw"] = draw
         return self._compiled["draw"]
@@ -205,8 +205,7 @@ def load_generator(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir
     """
     opened.require_stage(train_gan.STAGE, task="train_gan")
     abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))
-    variables = weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
-    return jax.tree.map(jnp.asarray, variables)
+    return weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
 
 
 def frontal_label25(config: experiment.FrontalConfig) -> Float[np.ndarray, "25"]:

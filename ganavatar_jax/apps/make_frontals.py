@@ -1,5 +1,6 @@
 """Task make_frontals: sample the generator frontally and read expression codes off the renders."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -133,12 +134,13 @@ def _latents(
     chosen = order[np.arange(len(seeds)) % len(order)]
 
     @jax.jit
-    def encode(image_u8: jax.Array) -> jax.Array:
+    def encode(e: dict[str, Any], image_u8: jax.Array) -> jax.Array:
         image = images.from_u8(image_u8)
         return encoder.apply(e, image, gan.reconstruction.encoder, z_dim=g_config.z_dim)
 
     chunk = min(resolved.frontal.batch_size, len(seeds))
-    return np.asarray(chunks.map_in_chunks(encode, table.image[chosen], chunk=chunk))
+    encoded = chunks.map_in_chunks(functools.partial(encode, e), table.image[chosen], chunk=chunk)
+    return np.asarray(encoded)
 
 
 def _render(
@@ -149,11 +151,11 @@ def _render(
     config: experiment.FrontalConfig,
     g_config: generator.GeneratorConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
-    w_avg = g["buffers"]["backbone"]["mapping"]["w_avg"]
     root = rng.stream(jax.random.key(0), "frontals")
 
     @jax.jit
-    def draw(z: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(g: dict[str, Any], z: jax.Array, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
+        w_avg = g["buffers"]["backbone"]["mapping"]["w_avg"]
         label = jnp.broadcast_to(jnp.asarray(label25)[None], (z.shape[0], 25))
         ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
         ws = mapping.truncate(ws, w_avg, psi=config.psi, cutoff=config.cutoff or None)
@@ -169,7 +171,7 @@ def _render(
     with progress.Progress(config.count, unit="frame", title="frontals", every_s=10) as bar:
 
         def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
-            result = jax.block_until_ready(draw(*arrays))
+            result = jax.block_until_ready(draw(g, *arrays))
             bar.update(min(len(arrays[0]), config.count - bar.done))
             return result
 

@@ -137,7 +137,6 @@ def _initial(
     g, d = weights.load_start(gan.init, resolved.generator, resolved.discriminator)
     if d is None:
         d = discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
-    g, d = jax.tree.map(jnp.asarray, (g, d))
     e = None
     if encoder_config is not None:
         e = state.make_encoder(key, encoder_config, resolved.generator)

@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, portable, trees
@@ -55,7 +55,7 @@ def load_network(path: pathlib.Path, abstract: Any) -> dict[str, Any]:
       abstract: Variables with the shapes and dtypes to expect.
 
     Returns:
-      The variables in float32.
+      The variables in float32, on the default device.
 
     Raises:
       WeightError: the file is damaged, or tensors are missing, unexpected or misshapen.
@@ -64,7 +64,7 @@ def load_network(path: pathlib.Path, abstract: Any) -> dict[str, Any]:
     """
     variables, _ = portable.load_params(path)
     # Weights may ship in half precision.
-    variables = jax.tree.map(lambda a: np.asarray(a, np.float32), variables)
+    variables = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), variables)
     expected, found = dict(trees.flatten_names(abstract)), dict(trees.flatten_names(variables))
     portable.check_fit(expected, found, what=str(path))
     return variables
