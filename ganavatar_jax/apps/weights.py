@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, portable, trees
