@@ -15,12 +15,13 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     """Returns the configuration; variants: full, smoke."""
     config = presets.small(presets.full())
     config.data.source = "package:actor"
-    config.gan.total_kimg = 4.0
-    config.gan.snapshot_kimg = 1.0
+    config.gan.total_kimg = 4.4
+    config.gan.ema_kimg = 0.25
+    config.gan.snapshot_kimg = 2.0
     config.gan.sample_kimg = 0.5
     # From scratch in minutes: images are reconstructed first, the GAN phases join in later.
     config.gan.reconstruct = True
-    config.gan.reconstruction.warmup_iterations = 420
+    config.gan.reconstruction.warmup_iterations = 480
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
     config.devices.cpu_virtual = 2
     config.parallel = "shard_map"

@@ -268,7 +268,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     # The head stays within 0.5 of the origin: fixed bounds waste no samples at the cube's corners.
     config.generator.render.update(
-        {"depth_resolution": 10, "depth_resolution_importance": 10, "white_back": True}
+        {"depth_resolution": 8, "depth_resolution_importance": 8, "white_back": True}
     )
     with config.ignore_type():  # "auto" gives way to distances
         config.generator.render.update({"ray_start": 2.25, "ray_end": 3.2})
@@ -276,6 +276,10 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         {"img_resolution": 64, "channel_base": 2048, "channel_max": 128, "mapping_layers": 2}
     )
     config.gan.update({"batch_size": 8, "gamma": 1.0, "ema_kimg": 0.5, "ema_rampup": 0.3})
+    # A narrow, noisy latent holds the expression but not the camera, which is known anyway.
+    config.generator.z_dim = 16
+    config.gan.reconstruction.update({"noise": 0.5, "random_p": 0.15})
+    config.gan.reconstruction.adam.lr = 0.025
     config.mapping.update({"latent_steps": 2000, "steps": 100})
     config.evaluation.lpips_vgg = True
     return config
