@@ -24,8 +24,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
         config.gan.total_kimg = 12.0
         config.gan.snapshot_kimg = 1.0
         config.gan.sample_kimg = 1.0
-        config.frontal.count = 600
-        config.frontal.psi = 1.0
+        config.gan.reconstruction.warmup_iterations = 1200
         return config
     if variant != "full":
         raise ValueError(f"variants of this config: full, small, smoke; got {variant!r}.")

@@ -19,8 +19,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     if variant == "small":
         presets.small(config)
         config.gan.total_kimg = 12.0
-        config.frontal.count = 600
-        config.frontal.psi = 1.0
         return config
     if variant != "full":
         raise ValueError(f"variants of this config: full, small, smoke; got {variant!r}.")

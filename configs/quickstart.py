@@ -16,18 +16,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config = presets.small(presets.full())
     config.data.source = "package:actor"
     config.gan.total_kimg = 4.4
-    config.gan.ema_kimg = 0.25
     config.gan.snapshot_kimg = 2.0
     config.gan.sample_kimg = 0.5
-    # From scratch in minutes: images are reconstructed first, the GAN phases join in later.
-    config.gan.reconstruct = True
-    config.gan.reconstruction.warmup_iterations = 480
-    # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
-    config.devices.cpu_virtual = 2
-    config.parallel = "shard_map"
-    config.frontal.latents = "encoder"
-    config.frontal.count = 600
-    config.frontal.psi = 1.0
     config.evaluation.stride = 2
     if variant == "smoke":
         return presets.smoke(config)
