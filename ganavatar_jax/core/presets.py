@@ -229,6 +229,9 @@ def _gan() -> dict:
             "random_p": 0.1,
             "adam": {"lr": 0.004, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8},
             "final_lr_scale": 0.1,
+            "focus_point": (0.0, -0.1, 0.19),
+            "focus_radius": 0.1,
+            "focus_weight": 8.0,
             "l1_weight": 1.0,
             "lpips_weight": 0.5,
         },
@@ -279,7 +282,9 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     # narrow, noisy latent holds the expression but not the camera, which is known anyway.
     config.generator.z_dim = 16
     config.gan.reconstruct = True
-    config.gan.reconstruction.update({"warmup_iterations": 480, "noise": 0.5, "random_p": 0.15})
+    config.gan.reconstruction.update(
+        {"warmup_iterations": 480, "noise": 0.2, "random_p": 0.15, "lpips_weight": 1.0}
+    )
     config.gan.reconstruction.adam.lr = 0.025
     config.frontal.update({"latents": "encoder", "count": 600, "psi": 1.0})
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.

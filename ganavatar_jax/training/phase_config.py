@@ -35,8 +35,14 @@ class ReconstructionConfig:
       adam: Optimiser of encoder and generator in this phase.
       final_lr_scale: Factor on the learning rate at the end of the run, reached linearly over the
         second half.
+      focus_point: Centre of the face in the capture's frame, world units; between nose and mouth
+        when the head is aligned as CONVENTIONS.md says.
+      focus_radius: Standard deviation of the emphasis around it, world units.
+      focus_weight: How much more the pixels at its centre weigh; 0 switches the emphasis off. A
+        mouth is a few dozen pixels of a head: without it, an open one is not worth a latent.
       l1_weight: Weight of the mean absolute difference, images in [-1, 1].
-      lpips_weight: Weight of LPIPS (AlexNet).
+      lpips_weight: Weight of LPIPS (AlexNet), of the image and, with an emphasis, of its part
+        around the focus point (a quarter of the image's area).
     """
 
     encoder: encoder_lib.EncoderConfig = dataclasses.field(
@@ -48,6 +54,9 @@ class ReconstructionConfig:
     random_p: float = 0.1
     adam: optimizers.AdamConfig = RECON_ADAM
     final_lr_scale: float = 0.1
+    focus_point: tuple[float, float, float] = (0.0, -0.1, 0.19)
+    focus_radius: float = 0.1
+    focus_weight: float = 8.0
     l1_weight: float = 1.0
     lpips_weight: float = 0.5
 

@@ -9,12 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import images, rng
-from ganavatar_jax.core.arrays import Array, PRNGKeyArray, PyTree
+from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, PyTree
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import generator
 from ganavatar_jax.ops import resize
 from ganavatar_jax.training import optimizers, step_inputs, step_updates
-from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
+from ganavatar_jax.training.phase_config import (
+    Batch,
+    ReconstructionConfig,
+    Schedule,
+    StepConfig,
+)
 from ganavatar_jax.training.state import GanState
 
 
@@ -71,12 +76,18 @@ def recon(
         )
         image = images.from_u8(part["image_u8"])
         raw = resize.resize(image, resolution)
-        l1 = jnp.mean(jnp.abs(out.image - image)) + jnp.mean(jnp.abs(out.image_raw - raw))
+        places = project_focus(part["label25"], options)
+        l1 = _weighted_l1(out.image, image, places, options)
+        l1 = l1 + _weighted_l1(out.image_raw, raw, places, options)
         values = {"loss/recon_l1": l1, "w_mean": jnp.mean(w, axis=0)}
         loss = options.l1_weight * l1
         if options.lpips_weight:
             assert lpips_params is not None  # the loop loads them
-            distance = jnp.mean(lpips.lpips(lpips_params, out.image, image, net="alex"))
+            pairs = [(out.image, image)]
+            if options.focus_weight:
+                pairs.append((_enlarge(out.image, places), _enlarge(image, places)))
+            shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
+            distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
             values["loss/recon_lpips"] = distance
             loss = loss + options.lpips_weight * distance
         return loss, values
@@ -99,3 +110,51 @@ def recon(
         recon_opt=recon_opt,
     )
     return step_updates.move_averages(state, w_mean, schedule), metrics
+
+
+def project_focus(
+    label25: Float[Array, "b 25"], options: ReconstructionConfig
+) -> Float[Array, "b 3"]:
+    """Projects the focus point into images.
+
+    Args:
+      label25: Cameras.
+      options: Focus point and radius, world units.
+
+    Returns:
+      (u, v, radius), as fractions of the image's side.
+
+    Source: pinhole projection; the emphasis is ours.
+    """
+    cam2world = label25[:, :16].reshape(-1, 4, 4)
+    intrinsics = label25[:, 16:].reshape(-1, 3, 3)
+    offset = jnp.asarray(options.focus_point)[None] - cam2world[:, :3, 3]
+    local = jnp.einsum("bji,bj->bi", cam2world[:, :3, :3], offset)
+    projected = jnp.einsum("bij,bj->bi", intrinsics, local / local[:, 2:])
+    radius = intrinsics[:, 0, 0] * options.focus_radius / local[:, 2]
+    return jnp.stack([projected[:, 0], projected[:, 1], radius], axis=-1)
+
+
+def _weighted_l1(
+    image: Array, target: Array, places: Array, options: ReconstructionConfig
+) -> Array:
+    side = image.shape[1]
+    centres = (jnp.arange(side, dtype=jnp.float32) + 0.5)[None] / side
+    across = jnp.square(centres - places[:, :1])[:, None, :]
+    down = jnp.square(centres - places[:, 1:2])[:, :, None]
+    spread = 2.0 * jnp.square(places[:, 2])[:, None, None]
+    weight = 1.0 + options.focus_weight * jnp.exp(-(across + down) / spread)
+    return jnp.mean(jnp.abs(image - target) * weight[..., None])
+
+
+def _enlarge(image: Array, places: Array) -> Array:
+    """Cuts out the half-sized square around the focus and enlarges it to full size."""
+    side = image.shape[1]
+    half = side // 2
+    corner = jnp.round(places[:, 1::-1] * side - half / 2).astype(jnp.int32)
+    corner = jnp.clip(corner, 0, side - half)
+
+    def cut(x: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice(x, (start[0], start[1], 0), (half, half, x.shape[-1]))
+
+    return resize.resize(jax.vmap(cut)(image, corner), side)
