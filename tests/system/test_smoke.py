@@ -1,0 +1,150 @@
+"""The whole method on the shipped sample, from a capture to a driven avatar, in one command."""
+
+import json
+import math
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganavatar_jax import main
+from ganavatar_jax.core import portable, trees
+from helpers import compiled
+
+pytestmark = pytest.mark.system
+
+STAGES = ("prepare_data", "train_gan", "make_frontals", "train_mapping", "evaluate", "render")
+METRICS = ("l2", "psnr", "ssim", "lpips_alex", "lpips_vgg")
+
+
+def command(repo_root, workdir, *options):
+    return [
+        "main",
+        f"--config={repo_root / 'configs' / 'quickstart.py'}:smoke",
+        f"--workdir={workdir}",
+        "--config.compile_cache=false",  # the tests have their own
+        "--config.evaluation.lpips_vgg=true",
+        # With the encoder, so that every phase runs.
+        "--config.gan.reconstruct=true",
+        "--config.frontal.latents=encoder",
+        *options,
+    ]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory, repo_root):
+    """A run folder after the whole method."""
+    folder = tmp_path_factory.mktemp("runs") / "smoke"
+    with compiled.quickly():
+        assert main.main(command(repo_root, folder)) == 0
+    return folder
+
+
+def picture(path):
+    image_u8 = np.asarray(Image.open(path).convert("RGB"))
+    assert image_u8.std() > 1.0, f"{path.name} is blank"
+    return image_u8
+
+
+def frames(path):
+    with av.open(str(path)) as container:
+        return len(list(container.decode(video=0)))
+
+
+def test_the_run_folder_says_what_was_run_and_where(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["data"]["source"] == "package:actor"
+    assert "jax: " in (workdir / "environment.txt").read_text()
+    for stage in STAGES:
+        assert json.loads((workdir / "stages" / f"{stage}.json").read_text())["stage"] == stage
+
+
+def test_metrics_hold_every_phase_and_only_finite_numbers(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"train_gan", "train_mapping"}
+    names = set().union(*lines)
+    phases = {"loss/recon_l1", "loss/g", "loss/density", "loss/d", "loss/r1"}
+    assert phases | {"validation/photometric"} <= names
+    numbers = [v for line in lines for v in line.values() if isinstance(v, float | int)]
+    assert np.isfinite(numbers).all()
+
+
+def test_samples_and_renders_can_be_looked_at(workdir):
+    for name in ("data/train.png", "frontals/frontals.png", "render/expressions.png"):
+        picture(workdir / "samples" / name)
+    grids = sorted((workdir / "samples" / "gan").glob("*.png"))
+    assert len(grids) == 3  # before training, on the way, at the end
+    first, *_, last = map(picture, grids)
+    assert not np.array_equal(first, last)
+    assert frames(workdir / "samples" / "render" / "turntable.mp4") == 4
+
+
+def test_networks_are_exported_in_the_portable_format(workdir):
+    for name in ("generator", "discriminator", "encoder", "mapping"):
+        path = workdir / "checkpoints" / "export" / f"{name}.safetensors"
+        variables, _ = portable.load_params(path)
+        assert all(np.isfinite(leaf).all() for _, leaf in trees.flatten_names(variables))
+
+
+def test_the_evaluation_has_every_number_of_its_schema(workdir):
+    metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    assert set(metrics) == {
+        *("ours", "mean_image", "nearest_frame"),
+        *("code_correlation", "frames", "protocol"),
+    }
+    for candidate in ("ours", "mean_image", "nearest_frame"):
+        values = metrics[candidate]
+        assert set(values) == set(METRICS)
+        assert all(math.isfinite(values[name]) for name in METRICS)
+        assert values["l2"] > 0.0
+        assert -1.0 <= values["ssim"] <= 1.0
+    assert metrics["frames"] == 3
+    assert "jawOpen" in metrics["code_correlation"]
+    assert all(r is None or -1.0 <= r <= 1.0 for r in metrics["code_correlation"].values())
+    assert metrics["protocol"]["estimator"] == "mediapipe"
+
+
+def test_the_evaluation_shows_every_frame(workdir):
+    folder = workdir / "evaluation"
+    rows = (folder / "per_frame.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    picture(folder / "contact_sheet.png")
+    assert frames(folder / "comparison.mp4") == 3
+
+
+def snapshot(folder):
+    """Content of every file but those that note each start from other code."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in ("commit.txt", "environment.txt")
+    }
+
+
+def test_running_again_has_nothing_to_do(workdir, repo_root, capsys):
+    before = snapshot(workdir)
+    assert main.main(command(repo_root, workdir)) == 0
+    after = snapshot(workdir)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+    out, err = capsys.readouterr()
+    for stage in STAGES[2:]:
+        assert f"{stage}: complete" in out
+    assert err == ""
+
+
+def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, repo_root, tmp_path):
+    def run(task, *options):
+        with compiled.quickly():
+            return main.main(command(repo_root, tmp_path / "run", f"--task={task}", *options))
+
+    assert run("prepare_data") == 0
+    assert run("train_gan", "--config.gan.total_kimg=0.016") == 0
+    assert run("train_gan") == 0
+    export = ("checkpoints", "export")
+    for name in ("generator", "discriminator", "encoder"):
+        through, _ = portable.load_params(workdir.joinpath(*export, f"{name}.safetensors"))
+        resumed, _ = portable.load_params(tmp_path.joinpath("run", *export, f"{name}.safetensors"))
+        resumed = dict(trees.flatten_names(resumed))
+        for leaf, value in trees.flatten_names(through):
+            np.testing.assert_array_equal(resumed[leaf], value, err_msg=f"{name}.{leaf}")
