@@ -4,9 +4,13 @@ The full form has the original's own snapshots (.pkl), the small one (tests/gold
 make_small_golden.py) arrays under our names, and leaves out what would make it large.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import pathlib
+import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -88,6 +92,14 @@ def _read_small(
     assert not found, f"{source.name}: unexpected weights {sorted(found)[:4]}"
     variables = trees.unflatten_names(flat)
     return variables["g"], variables["d"]
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keeps tests that need many gigabytes from running beside each other in two workers."""
+    with open(pathlib.Path(tempfile.gettempdir()) / "ganavatar_jax_tests.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def assert_gradients(gradients, network, arrays, *, prefix, kind, l2_limit, cosine_limit):

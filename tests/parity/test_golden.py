@@ -34,6 +34,13 @@ def case(request, golden_dir):
     return golden.load(golden_dir, request.param)
 
 
+@pytest.fixture
+def alone():
+    """Two of the large gradients at once would not fit into the memory of a small machine."""
+    with golden.one_at_a_time():
+        yield
+
+
 def _to_nhwc(x):
     return np.moveaxis(np.asarray(x, np.float32), 1, -1)
 
@@ -171,6 +178,7 @@ def _real(case):
     return image, resize.resize(image, case.config.neural_resolution)
 
 
+@pytest.mark.usefixtures("alone")
 def test_discriminator_and_r1(case):
     case.need("d_image_u8", "d_logits")
     image, raw = _real(case)
@@ -235,6 +243,7 @@ def test_density_regulariser(case):
     )
 
 
+@pytest.mark.usefixtures("alone")
 def test_generator_loss(case):
     case.need("gm_z", "gm_logits")
     arrays, config = case.arrays, case.config
