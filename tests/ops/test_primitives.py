@@ -241,6 +241,37 @@ def test_planes_are_sampled_bilinearly_with_zeros_outside():
     )
 
 
+def test_the_gradient_of_the_lookup_is_its_transpose():
+    planes, values = _draw(0, 3, 5, 7, 2), _draw(1, 3, 40, 2)
+    points = jnp.asarray(np.random.default_rng(2).uniform(-1.3, 1.3, (3, 40, 2)), jnp.float32)
+    looked_up, pull_back = jax.vjp(lambda p: grid_sample.sample_planes(p, points), planes)
+    (gradient,) = pull_back(values)
+    np.testing.assert_allclose(
+        jnp.sum(looked_up * values), jnp.sum(planes * gradient), rtol=1e-5, atol=1e-5
+    )
+    # Linear, so the gradient at other planes is the same; and every texel near a point gets some.
+    (again,) = jax.vjp(lambda p: grid_sample.sample_planes(p, points), 2.0 * planes)[1](values)
+    np.testing.assert_array_equal(again, gradient)
+    assert (gradient != 0.0).mean() > 0.9
+
+
+def test_the_gradient_of_the_points_equals_finite_differences():
+    planes, values = _draw(0, 2, 5, 7, 3), _draw(1, 2, 30, 3)
+    texels = np.random.default_rng(2).uniform(0.2, 0.8, (2, 30, 2))  # between texel centres
+    texels += np.random.default_rng(3).integers(0, 4, (2, 30, 2))
+    points = jnp.asarray((2.0 * texels + 1.0) / np.array([7.0, 5.0]) - 1.0, jnp.float32)
+
+    @jax.jit
+    def total(points):
+        return jnp.sum(grid_sample.sample_planes(planes, points) * values, axis=-1)
+
+    (gradient,) = jax.vjp(total, points)[1](jnp.ones((2, 30)))
+    for axis in (0, 1):
+        step = 0.01 * jnp.eye(2)[axis][None, None]  # linear within a texel
+        differences = (total(points + step) - total(points - step)) / 0.02
+        np.testing.assert_allclose(gradient[..., axis], differences, rtol=1e-3, atol=1e-3)
+
+
 def test_far_and_infinite_coordinates_read_zeros():
     planes = jnp.ones((1, 3, 3, 2))
     points = jnp.array([[[1e30, 0.0], [-1e30, 1e30], [jnp.inf, 0.0], [0.0, -jnp.inf]]])
