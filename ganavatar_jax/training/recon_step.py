@@ -74,22 +74,8 @@ def recon(
             resolution=resolution,
             axis=axis,
         )
-        image = images.from_u8(part["image_u8"])
-        raw = resize.resize(image, resolution)
-        places = project_focus(part["label25"], options)
-        l1 = _weighted_l1(out.image, image, places, options)
-        l1 = l1 + _weighted_l1(out.image_raw, raw, places, options)
-        values = {"loss/recon_l1": l1, "w_mean": jnp.mean(w, axis=0)}
-        loss = options.l1_weight * l1
-        if options.lpips_weight:
-            assert lpips_params is not None  # the loop loads them
-            pairs = [(out.image, image)]
-            if options.focus_weight:
-                pairs.append((_enlarge(out.image, places), _enlarge(image, places)))
-            shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
-            distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
-            values["loss/recon_lpips"] = distance
-            loss = loss + options.lpips_weight * distance
+        loss, values = _compare(out, part, options, resolution, lpips_params)
+        values["w_mean"] = jnp.mean(w, axis=0)
         return loss, values
 
     params = {"g": state.g["params"], "e": state.e["params"]}
@@ -133,6 +119,32 @@ def project_focus(
     projected = jnp.einsum("bij,bj->bi", intrinsics, local / local[:, 2:])
     radius = intrinsics[:, 0, 0] * options.focus_radius / local[:, 2]
     return jnp.stack([projected[:, 0], projected[:, 1], radius], axis=-1)
+
+
+def _compare(
+    out: generator.GeneratorOutput,
+    part: Batch,
+    options: ReconstructionConfig,
+    resolution: int,
+    lpips_params: lpips.LpipsParams | None,
+) -> tuple[Array, dict[str, Array]]:
+    image = images.from_u8(part["image_u8"])
+    raw = resize.resize(image, resolution)
+    places = project_focus(part["label25"], options)
+    l1 = _weighted_l1(out.image, image, places, options)
+    l1 = l1 + _weighted_l1(out.image_raw, raw, places, options)
+    values = {"loss/recon_l1": l1}
+    loss = options.l1_weight * l1
+    if options.lpips_weight:
+        assert lpips_params is not None  # the loop loads them
+        pairs = [(out.image, image)]
+        if options.focus_weight:
+            pairs.append((_enlarge(out.image, places), _enlarge(image, places)))
+        shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
+        distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
+        values["loss/recon_lpips"] = distance
+        loss = loss + options.lpips_weight * distance
+    return loss, values
 
 
 def _weighted_l1(
