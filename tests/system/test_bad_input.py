@@ -110,6 +110,7 @@ def call(repo_root, tmp_path, monkeypatch, capsys):
                 f"--workdir={workdir}",
                 "--task=prepare_data",
                 "--config.compile_cache=false",
+                "--config.devices.cpu_virtual=0",
                 f"--config.data.source={source}",
                 *options,
             ]

@@ -24,6 +24,7 @@ def command(repo_root, workdir, *options):
         f"--config={repo_root / 'configs' / 'quickstart.py'}:smoke",
         f"--workdir={workdir}",
         "--config.compile_cache=false",  # the tests have their own
+        "--config.devices.cpu_virtual=0",  # and their own devices
         "--config.evaluation.lpips_vgg=true",
         # With the encoder, so that every phase runs.
         "--config.gan.reconstruct=true",
