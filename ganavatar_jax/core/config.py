@@ -112,8 +112,14 @@ def _coerce_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
     for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, _SECTIONS):
             return _coerce(option, value, path)
-    names = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    names = " or ".join(_name(o) for o in options)
     raise _mistyped(path, names, value)
+
+
+def _name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(repr(word) for word in typing.get_args(hint))
+    return getattr(hint, "__name__", str(hint))
 
 
 def _coerce_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
