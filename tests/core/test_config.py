@@ -25,6 +25,7 @@ class Training:
     mirror: bool = False
     clamp: float | None = None
     warm_up: Optimizer | None = None
+    start: float | Literal["auto"] = "auto"
 
     def __post_init__(self):
         if self.batch < 1:
@@ -69,6 +70,7 @@ def test_an_integer_is_accepted_where_a_float_is_meant_and_becomes_one():
         ({"mirror": 1}, r"config\.mirror: expected bool; got 1 \(int\)"),
         ({"mode": "slow"}, r"config\.mode: expected one of 'fast', 'exact'; got 'slow'"),
         ({"clamp": "no"}, r"config\.clamp: expected float or NoneType; got 'no'"),
+        ({"start": "2.1"}, r"config\.start: expected float or 'auto'; got '2.1' .str."),
         ({"clamp": True}, r"config\.clamp: expected float or NoneType; got True"),
         ({"channels": 8}, r"config\.channels: expected a list; got 8"),
         ({"channels": (8, "4")}, r"config\.channels\[1\]: expected int; got '4'"),
