@@ -10,7 +10,7 @@ import pytest
 
 from ganavatar_jax.core import trees
 from ganavatar_jax.models import discriminator
-from helpers import compare, compiled, full_size
+from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
 
 _CONFIG = discriminator.DiscriminatorConfig(
@@ -26,7 +26,7 @@ def _quick():
 
 @functools.cache
 def _variables():
-    return discriminator.init(jax.random.key(0), _CONFIG)
+    return tiny_gan.fill(jax.eval_shape(lambda: discriminator.init(jax.random.key(0), _CONFIG)), 0)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from ganavatar_jax.core import trees
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import generator, superresolution, synthesis
 from ganavatar_jax.rendering import volume
-from helpers import compare, compiled, full_size
+from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
 
 _CONFIG = dataclasses.replace(
@@ -32,9 +32,8 @@ def _quick():
 
 @functools.cache
 def _variables():
-    """Fresh variables with every noise strength and bias moved off zero."""
-    fresh = generator.init(jax.random.key(0), _CONFIG)
-    return fresh | {"params": jax.tree.map(lambda p: p + 0.1, fresh["params"])}
+    """Variables with no bias nor noise strength of zero."""
+    return tiny_gan.fill(jax.eval_shape(lambda: generator.init(jax.random.key(0), _CONFIG)), 0)
 
 
 @functools.cache
