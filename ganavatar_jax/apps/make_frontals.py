@@ -16,7 +16,7 @@ from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimators
 from ganavatar_jax.metrics import chunks
 from ganavatar_jax.models import encoder, generator, mapping
-from ganavatar_jax.training import progress, run_dir, state
+from ganavatar_jax.training import progress, run_dir
 
 STAGE = "make_frontals"
 _MIN_PAIRS = 8
@@ -124,9 +124,7 @@ def _latents(
             'frontal.latents="encoder" needs an encoder; got a run without one. Set '
             'gan.reconstruct=True and train, or frontal.latents="prior".'
         )
-    abstract = jax.eval_shape(
-        lambda k: state.make_encoder(k, gan.reconstruction.encoder, g_config), jax.random.key(0)
-    )
+    abstract = weights.abstract_encoder(gan.reconstruction.encoder, g_config)
     e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
     table = pipeline.load_split(prepare_data.dataset_folder(opened), "train")
     # A random frame for every seed, without repetition as long as there are enough frames.

@@ -13,7 +13,15 @@ from ganavatar_jax.core import images, rng
 from ganavatar_jax.data import pipeline
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, generator
-from ganavatar_jax.training import gan_config, loop, optimizers, parallel, run_dir, state
+from ganavatar_jax.training import (
+    gan_config,
+    loop,
+    optimizers,
+    parallel,
+    recon_step,
+    run_dir,
+    state,
+)
 
 STAGE = loop.STAGE
 _SAMPLE_COLUMNS = 8
@@ -74,6 +82,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
         batch_size=gan.batch_size // jax.process_count(),
         seed=gan.seed,
         mirror=resolved.data.mirror,
+        codes=gan.reconstruct and gan.reconstruction.code_weight > 0,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -82,7 +91,9 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
     final = loop.train(
-        lambda: _initial(resolved, steps.g_adam_lazy, steps.d_adam_lazy),
+        lambda: _initial(
+            resolved, steps.g_adam_lazy, steps.d_adam_lazy, code_dim=len(table.expression_names)
+        ),
         batches,
         labels,
         config=gan,
@@ -108,6 +119,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
             g_config=resolved.generator,
             d_config=resolved.discriminator,
             e=final.e or None,
+            e_config=gan.reconstruction.encoder,
             provenance=provenance(resolved),
         )
     opened.mark_done(
@@ -119,30 +131,26 @@ def _initial(
     resolved: experiment.ExperimentConfig,
     g_adam: optimizers.AdamConfig,
     d_adam: optimizers.AdamConfig,
+    *,
+    code_dim: int,
 ) -> state.GanState:
     gan = resolved.gan
     key = jax.random.key(gan.seed)
     encoder_config = gan.reconstruction.encoder if gan.reconstruct else None
-    if not gan.init:
-        return state.make_state(
-            key,
-            resolved.generator,
-            resolved.discriminator,
-            g_adam,
-            d_adam,
-            encoder_config=encoder_config,
-            recon_adam=gan.reconstruction.adam,
-            augment_p=gan.augment_p,
-        )
-    g, d = weights.load_start(gan.init, resolved.generator, resolved.discriminator)
-    if d is None:
-        d = discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
     e = None
     if encoder_config is not None:
-        e = state.make_encoder(key, encoder_config, resolved.generator)
-    return state.from_networks(
-        g, d, g, g_adam, d_adam, e=e, recon_adam=gan.reconstruction.adam, augment_p=gan.augment_p
-    )
+        probes = recon_step.probe_sizes(gan.reconstruction, code_dim=code_dim)
+        e = state.make_encoder(key, encoder_config, resolved.generator, probes=probes)
+    options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
+    if not gan.init:
+        return state.make_state(
+            key, resolved.generator, resolved.discriminator, g_adam, d_adam, **options
+        )
+    start = weights.load_start(gan.init, resolved.generator, resolved.discriminator, encoder_config)
+    if e is not None and start.e is not None:
+        options["e"] = {**e, **start.e}
+    d = start.d or discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
+    return state.from_networks(start.g, d, start.g, g_adam, d_adam, **options)
 
 
 def _sample_drawer(

@@ -1,12 +1,13 @@
 """Starting weights and exported weights: a folder with one file for each network.
 
 `generator.safetensors` holds the averaged generator, `discriminator.safetensors` the
-discriminator; both are the portable format of core.portable and name their architecture.
+discriminator, `encoder.safetensors`, where one was trained, the image encoder; all are the portable
+format of core.portable and name their architecture.
 """
 
 import importlib.resources
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import numpy as np
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, portable, trees
-from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import discriminator, encoder, generator
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 ENCODER = "encoder.safetensors"
@@ -71,18 +72,36 @@ def load_network(path: pathlib.Path, abstract: Any) -> dict[str, Any]:
     return variables
 
 
+class Start(NamedTuple):
+    """The networks a run starts from; None where the start has none.
+
+    Attributes:
+      g: Generator variables.
+      d: Discriminator variables.
+      e: Encoder variables, without probes.
+    """
+
+    g: dict[str, Any]
+    d: dict[str, Any] | None
+    e: dict[str, Any] | None
+
+
 def load_start(
-    init: str, g: generator.GeneratorConfig, d: discriminator.DiscriminatorConfig
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Loads generator and discriminator of a start.
+    init: str,
+    g: generator.GeneratorConfig,
+    d: discriminator.DiscriminatorConfig,
+    e: encoder.EncoderConfig | None = None,
+) -> Start:
+    """Loads the networks of a start.
 
     Args:
       init: "package:NAME" or a folder.
       g: The run's generator.
       d: The run's discriminator.
+      e: The run's encoder; None leaves the start's aside.
 
     Returns:
-      Generator variables and discriminator variables; None where the folder has none of D.
+      The networks.
 
     Raises:
       WeightError: there is no such start, or it does not fit the run's networks.
@@ -91,12 +110,36 @@ def load_start(
     """
     folder = locate(init)
     key = jax.random.key(0)
-    abstract_g = jax.eval_shape(lambda k: generator.init(k, g), key)
-    abstract_d = jax.eval_shape(lambda k: discriminator.init(k, d), key)
-    g_variables = load_network(folder / GENERATOR, abstract_g)
-    if not (folder / DISCRIMINATOR).is_file():
-        return g_variables, None
-    return g_variables, load_network(folder / DISCRIMINATOR, abstract_d)
+    abstract = {
+        GENERATOR: jax.eval_shape(lambda k: generator.init(k, g), key),
+        DISCRIMINATOR: jax.eval_shape(lambda k: discriminator.init(k, d), key),
+    }
+    if e is not None:
+        abstract[ENCODER] = abstract_encoder(e, g)
+    found = {
+        name: load_network(folder / name, shapes)
+        for name, shapes in abstract.items()
+        if (folder / name).is_file()
+    }
+    return Start(found[GENERATOR], found.get(DISCRIMINATOR), found.get(ENCODER))
+
+
+def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig) -> Any:
+    """Describes the encoder that feeds a generator.
+
+    Args:
+      config: Its sizes.
+      g: The generator.
+
+    Returns:
+      Its variables as shapes, without probes.
+
+    Source: ours.
+    """
+    return jax.eval_shape(
+        lambda k: encoder.init(k, config, resolution=g.img_resolution, z_dim=g.z_dim),
+        jax.random.key(0),
+    )
 
 
 def save_networks(
@@ -108,6 +151,7 @@ def save_networks(
     d_config: discriminator.DiscriminatorConfig,
     provenance: dict[str, Any],
     e: dict[str, Any] | None = None,
+    e_config: encoder.EncoderConfig | None = None,
 ) -> None:
     """Exports the networks of a run.
 
@@ -119,6 +163,7 @@ def save_networks(
       d_config: Sizes of the discriminator.
       provenance: JSON-serialisable facts about how they were made.
       e: Encoder, if one was trained.
+      e_config: Its sizes.
 
     Raises:
       RunError: the files cannot be written.
@@ -130,7 +175,8 @@ def save_networks(
         (DISCRIMINATOR, "discriminator", d, d_config),
     ]
     if e is not None:
-        parts.append((ENCODER, "encoder", e, g_config))
+        # Probes only serve the encoder's own training.
+        parts.append((ENCODER, "encoder", {"params": e["params"]}, e_config))
     for name, kind, variables, config in parts:
         metadata = {
             "kind": kind,

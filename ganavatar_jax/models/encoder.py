@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
 from ganavatar_jax.models import layers, synthesis
 
+_PROBE_WIDTH = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
@@ -27,6 +29,24 @@ class EncoderConfig:
 
     channel_base: int = 1024
     channel_max: int = 128
+
+
+class Probe(nn.Module):
+    """A small network that tells something of the latent; trained beside the encoder.
+
+    Attributes:
+      features: How many numbers it tells.
+
+    Source: ours; adversarial probes after Ganin and Lempitsky 2015.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b e"]:
+        """Tells the numbers."""
+        hidden = layers.Linear(_PROBE_WIDTH, activation="lrelu", name="fc0")(z)
+        return layers.Linear(self.features, name="out")(hidden)
 
 
 class Encoder(nn.Module):
@@ -92,5 +112,56 @@ def apply(
 
     Source: ours.
     """
-    z: Any = Encoder(config, image.shape[1], z_dim).apply(variables, image)
+    trunk = {"params": variables["params"]}  # probes may lie beside it
+    z: Any = Encoder(config, image.shape[1], z_dim).apply(trunk, image)
     return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
+
+
+def init_probe(key: PRNGKeyArray, *, z_dim: int, features: int) -> dict[str, Any]:
+    """Makes fresh parameters of a probe.
+
+    Args:
+      key: Random key.
+      z_dim: Length of the latent.
+      features: How many numbers it tells.
+
+    Returns:
+      Parameters as plain nested dicts.
+
+    Source: Karras et al. 2018 (unit normal weights, equalised at run time).
+    """
+    return jax.jit(Probe(features).init)(key, jnp.zeros((1, z_dim)))["params"]
+
+
+def apply_probe(
+    params: dict[str, Any], z: Float[Array, "b z"], *, features: int
+) -> Float[Array, "b e"]:
+    """Tells numbers of latents.
+
+    Args:
+      params: Parameters of the probe.
+      z: Latents.
+      features: How many numbers it tells.
+
+    Returns:
+      The numbers.
+
+    Source: ours.
+    """
+    told: Any = Probe(features).apply({"params": params}, z)
+    return told
+
+
+def reverse_gradient(z: Float[Array, "b z"], strength: float) -> Float[Array, "b z"]:
+    """Passes latents on and sends their gradient back with the opposite sign.
+
+    Args:
+      z: Latents.
+      strength: Factor on the reversed gradient.
+
+    Returns:
+      The same values.
+
+    Source: Ganin and Lempitsky 2015 (gradient reversal).
+    """
+    return z + (1.0 + strength) * (jax.lax.stop_gradient(z) - z)

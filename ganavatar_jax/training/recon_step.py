@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from ganavatar_jax.core import images, rng
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, PyTree
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.models import generator
+from ganavatar_jax.models import encoder, generator
 from ganavatar_jax.ops import resize
-from ganavatar_jax.training import optimizers, step_inputs, step_updates
+from ganavatar_jax.training import optimizers, parallel, step_inputs, step_updates
 from ganavatar_jax.training.phase_config import (
     Batch,
     ReconstructionConfig,
@@ -58,6 +58,7 @@ def recon(
         g = {**state.g, "params": params["g"]}
         ids = part["sample_id"]
         z = step_inputs.encode({"params": params["e"]}, part, rng.stream(key, "encoder"), config)
+        latent_loss, latent_values = _judge_latents(params["probes"], z, part, options, axis)
         coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "random"), ids))
         drawn = step_inputs.draw_latents(rng.stream(key, "z"), ids, config)
         z = jnp.where((coin < options.random_p)[:, None], drawn, z)
@@ -75,10 +76,10 @@ def recon(
             axis=axis,
         )
         loss, values = _compare(out, part, options, resolution, lpips_params)
-        values["w_mean"] = jnp.mean(w, axis=0)
-        return loss, values
+        values |= latent_values | {"w_mean": jnp.mean(w, axis=0)}
+        return loss + latent_loss, values
 
-    params = {"g": state.g["params"], "e": state.e["params"]}
+    params = {"g": state.g["params"], "e": state.e["params"], "probes": state.e["probes"]}
     grads, metrics = step_updates.gradients(loss_fn, params, batch, config, axis=axis)
     w_mean = metrics.pop("w_mean")
     params, recon_opt = optimizers.update(
@@ -92,10 +93,28 @@ def recon(
     state = dataclasses.replace(
         state,
         g={**state.g, "params": params["g"]},
-        e={"params": params["e"]},
+        e={"params": params["e"], "probes": params["probes"]},
         recon_opt=recon_opt,
     )
     return step_updates.move_averages(state, w_mean, schedule), metrics
+
+
+def probe_sizes(options: ReconstructionConfig, *, code_dim: int) -> dict[str, int]:
+    """Lists the probes of the latent that the options ask for.
+
+    Args:
+      options: Holds camera_weight and code_weight.
+      code_dim: Length of the images' expression codes; 0 if they have none.
+
+    Returns:
+      How many numbers each probe tells.
+
+    Source: ours.
+    """
+    sizes = {"camera": 3} if options.camera_weight else {}
+    if options.code_weight:
+        sizes["code"] = code_dim
+    return sizes
 
 
 def project_focus(
@@ -119,6 +138,47 @@ def project_focus(
     projected = jnp.einsum("bij,bj->bi", intrinsics, local / local[:, 2:])
     radius = intrinsics[:, 0, 0] * options.focus_radius / local[:, 2]
     return jnp.stack([projected[:, 0], projected[:, 1], radius], axis=-1)
+
+
+def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
+    """Measures how evenly latents lie on their sphere: lower is more even.
+
+    Args:
+      z: Latents, at least two.
+
+    Returns:
+      Logarithm of the mean over pairs of exp(-2 |difference|^2) of the unit vectors.
+
+    Source: Wang and Isola 2020, equation 9 (t = 2).
+    """
+    unit = z * jax.lax.rsqrt(jnp.sum(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
+    first, second = jnp.triu_indices(z.shape[0], k=1)
+    distance = jnp.sum(jnp.square(unit[first] - unit[second]), axis=-1)
+    return jax.nn.logsumexp(-2.0 * distance) - jnp.log(float(len(first)))
+
+
+def _judge_latents(
+    probes: PyTree, z: Array, part: Batch, options: ReconstructionConfig, axis: str | None
+) -> tuple[Array, dict[str, Array]]:
+    """Keeps noisy latents even, asks the probes what they tell."""
+    loss, values = jnp.zeros(()), {}
+    if options.uniformity_weight:
+        values["loss/uniformity"] = uniformity(parallel.all_gather_if(z, axis))
+        loss += options.uniformity_weight * values["loss/uniformity"]
+    if "camera" in probes:
+        centre = part["label25"][:, 3:12:4]
+        direction = centre / jnp.linalg.norm(centre, axis=-1, keepdims=True)
+        reversed_z = encoder.reverse_gradient(z, options.camera_weight)
+        told = encoder.apply_probe(probes["camera"], reversed_z, features=3)
+        values["loss/camera_probe"] = jnp.mean(jnp.sum(jnp.square(told - direction), axis=-1))
+        loss += values["loss/camera_probe"]
+    if "code" in probes:
+        known = jnp.isfinite(part["code"])
+        told = encoder.apply_probe(probes["code"], z, features=known.shape[1])
+        apart = jnp.where(known, told - jnp.where(known, part["code"], 0.0), 0.0)
+        values["loss/code_probe"] = jnp.mean(jnp.square(apart))
+        loss += options.code_weight * values["loss/code_probe"]
+    return loss, values
 
 
 def _compare(

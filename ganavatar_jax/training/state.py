@@ -1,5 +1,6 @@
 """Everything a GAN training carries from step to step: arrays only."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -21,8 +22,9 @@ class GanState:
       g_ema: Averaged generator variables.
       g_opt: Optimiser state of the generator.
       d_opt: Optimiser state of the discriminator.
-      e: Encoder variables {"params"}; empty without reconstruction.
-      recon_opt: Optimiser state of the reconstruction, over {"g", "e"}; empty without it.
+      e: Encoder variables {"params", "probes"}; empty without reconstruction.
+      recon_opt: Optimiser state of the reconstruction, over {"g", "e", "probes"}; empty without
+        it.
       augment_p: Probability of each augmentation, [0, 1].
       real_sign: Sum and count of the signs of real logits since the last adaptation, [2].
     """
@@ -45,7 +47,7 @@ def make_state(
     g_adam: optimizers.AdamConfig,
     d_adam: optimizers.AdamConfig,
     *,
-    encoder_config: encoder.EncoderConfig | None = None,
+    e: dict[str, Any] | None = None,
     recon_adam: optimizers.AdamConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
@@ -57,7 +59,7 @@ def make_state(
       d_config: Sizes of the discriminator.
       g_adam: Optimiser of the generator.
       d_adam: Optimiser of the discriminator.
-      encoder_config: Sizes of the encoder, where images are also reconstructed.
+      e: Encoder variables, where images are also reconstructed.
       recon_adam: Optimiser of the reconstruction.
       augment_p: Initial probability of each augmentation.
 
@@ -68,12 +70,15 @@ def make_state(
     """
     g = generator.init(rng.stream(key, "init.g"), g_config)
     d = discriminator.init(rng.stream(key, "init.d"), d_config)
-    e = None if encoder_config is None else make_encoder(key, encoder_config, g_config)
     return from_networks(g, d, g, g_adam, d_adam, e=e, recon_adam=recon_adam, augment_p=augment_p)
 
 
 def make_encoder(
-    key: PRNGKeyArray, config: encoder.EncoderConfig, g_config: generator.GeneratorConfig
+    key: PRNGKeyArray,
+    config: encoder.EncoderConfig,
+    g_config: generator.GeneratorConfig,
+    *,
+    probes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Makes a fresh encoder for a generator.
 
@@ -81,18 +86,28 @@ def make_encoder(
       key: Random key of the run.
       config: Sizes.
       g_config: The generator it feeds.
+      probes: How many numbers each probe of the latent tells.
 
     Returns:
-      Encoder variables.
+      Encoder variables {"params", "probes"}.
 
     Source: ours.
     """
-    return encoder.init(
+    trunk = encoder.init(
         rng.stream(key, "init.e"),
         config,
         resolution=g_config.img_resolution,
         z_dim=g_config.z_dim,
     )
+    return {
+        "params": trunk["params"],
+        "probes": {
+            name: encoder.init_probe(
+                rng.stream(key, f"init.probe.{name}"), z_dim=g_config.z_dim, features=features
+            )
+            for name, features in (probes or {}).items()
+        },
+    }
 
 
 def from_networks(
@@ -133,7 +148,9 @@ def from_networks(
         e={} if e is None else e,
         recon_opt={}
         if e is None or recon_adam is None
-        else optimizers.init({"g": g["params"], "e": e["params"]}, recon_adam),
+        else optimizers.init(
+            {"g": g["params"], "e": e["params"], "probes": e["probes"]}, recon_adam
+        ),
         augment_p=jnp.asarray(augment_p, jnp.float32),
         real_sign=jnp.zeros((2,), jnp.float32),
     )

@@ -1,0 +1,38 @@
+"""The base generator that ships: heads of many people, seen from all around, in many expressions.
+
+python experiments/merge_captures.py people_0.zip people_1.zip people_frontal.zip \
+    --dst=runs/people.zip
+python -m ganavatar_jax.main --config=experiments/base_generator.py --task=prepare_data \
+    --workdir=runs/base --config.data.source=runs/people.zip
+python -m ganavatar_jax.main --config=experiments/base_generator.py --task=train_gan \
+    --workdir=runs/base
+"""
+
+import ml_collections
+
+from ganavatar_jax.core import presets
+
+
+def get_config(variant: str = "full") -> ml_collections.ConfigDict:
+    """Returns the configuration; the only variant is full."""
+    if variant != "full":
+        raise ValueError(f"variants of this config: full; got {variant!r}.")
+    config = presets.small(presets.full())
+    config.data.source = "runs/people.zip"
+    config.data.mirror = True
+    config.generator.z_dim = 32
+    config.gan.total_kimg = 1000.0
+    config.gan.snapshot_kimg = 2.0
+    config.gan.sample_kimg = 2.0
+    config.gan.log_iterations = 25
+    config.gan.reconstruction.warmup_iterations = 125000
+    config.gan.reconstruction.update(
+        {
+            "encoder": {"channel_base": 2048, "channel_max": 128},
+            "random_p": 0.0,
+            "uniformity_weight": 0.1,
+            "camera_weight": 0.1,
+            "code_weight": 20.0,
+        }
+    )
+    return config
