@@ -21,18 +21,17 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config.data.source = "runs/people.zip"
     config.data.mirror = True
     config.generator.z_dim = 32
-    config.gan.total_kimg = 1000.0
+    config.gan.total_kimg = 50.0
     config.gan.snapshot_kimg = 2.0
     config.gan.sample_kimg = 2.0
     config.gan.log_iterations = 25
-    config.gan.reconstruction.warmup_iterations = 125000
-    config.gan.reconstruction.update(
-        {
-            "encoder": {"channel_base": 2048, "channel_max": 128},
-            "random_p": 0.0,
-            "uniformity_weight": 0.1,
-            "camera_weight": 0.1,
-            "code_weight": 20.0,
-        }
+    reconstruction = config.gan.reconstruction
+    reconstruction.warmup_iterations = 6250
+    reconstruction.encoder.update(
+        {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "face_fit": "codes"}
     )
+    reconstruction.update(
+        {"noise": 0.15, "random_p": 0.0, "uniformity_weight": 0.05, "camera_weight": 0.05}
+    )
+    reconstruction.adam.lr = 0.02
     return config

@@ -1,6 +1,5 @@
 """Task make_frontals: sample the generator frontally and read expression codes off the renders."""
 
-import functools
 import pathlib
 from typing import Any
 
@@ -132,12 +131,14 @@ def _latents(
     chosen = order[np.arange(len(seeds)) % len(order)]
 
     @jax.jit
-    def encode(e: dict[str, Any], image_u8: jax.Array) -> jax.Array:
+    def encode(e: dict[str, Any], image_u8: jax.Array, label25: jax.Array) -> jax.Array:
         image = images.from_u8(image_u8)
-        return encoder.apply(e, image, gan.reconstruction.encoder, z_dim=g_config.z_dim)
+        return encoder.apply(e, image, label25, gan.reconstruction.encoder, z_dim=g_config.z_dim)
 
     chunk = min(resolved.frontal.batch_size, len(seeds))
-    encoded = chunks.map_in_chunks(functools.partial(encode, e), table.image[chosen], chunk=chunk)
+    encoded = chunks.map_in_chunks(
+        lambda arrays: encode(e, *arrays), (table.image[chosen], table.label25[chosen]), chunk=chunk
+    )
     return np.asarray(encoded)
 
 

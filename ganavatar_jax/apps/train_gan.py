@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,10 @@ import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import experiment, media, prepare_data, weights
-from ganavatar_jax.core import images, rng
+from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.data import pipeline
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.training import (
     gan_config,
     loop,
@@ -82,7 +83,6 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
         batch_size=gan.batch_size // jax.process_count(),
         seed=gan.seed,
         mirror=resolved.data.mirror,
-        codes=gan.reconstruct and gan.reconstruction.code_weight > 0,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
@@ -90,10 +90,17 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
+    start = None
+    if gan.init:
+        start = weights.load_start(
+            gan.init,
+            resolved.generator,
+            resolved.discriminator,
+            gan.reconstruction.encoder if gan.reconstruct else None,
+        )
+    e = _make_encoder(resolved, start, table)
     final = loop.train(
-        lambda: _initial(
-            resolved, steps.g_adam_lazy, steps.d_adam_lazy, code_dim=len(table.expression_names)
-        ),
+        lambda: _initial(resolved, steps.g_adam_lazy, steps.d_adam_lazy, start, e),
         batches,
         labels,
         config=gan,
@@ -131,26 +138,42 @@ def _initial(
     resolved: experiment.ExperimentConfig,
     g_adam: optimizers.AdamConfig,
     d_adam: optimizers.AdamConfig,
-    *,
-    code_dim: int,
+    start: weights.Start | None,
+    e: dict[str, Any] | None,
 ) -> state.GanState:
     gan = resolved.gan
     key = jax.random.key(gan.seed)
-    encoder_config = gan.reconstruction.encoder if gan.reconstruct else None
-    e = None
-    if encoder_config is not None:
-        probes = recon_step.probe_sizes(gan.reconstruction, code_dim=code_dim)
-        e = state.make_encoder(key, encoder_config, resolved.generator, probes=probes)
     options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
-    if not gan.init:
+    if start is None:
         return state.make_state(
             key, resolved.generator, resolved.discriminator, g_adam, d_adam, **options
         )
-    start = weights.load_start(gan.init, resolved.generator, resolved.discriminator, encoder_config)
-    if e is not None and start.e is not None:
-        options["e"] = {**e, **start.e}
     d = start.d or discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
     return state.from_networks(start.g, d, start.g, g_adam, d_adam, **options)
+
+
+def _make_encoder(
+    resolved: experiment.ExperimentConfig, start: weights.Start | None, table: pipeline.FrameTable
+) -> dict[str, Any] | None:
+    gan, z_dim = resolved.gan, resolved.generator.z_dim
+    if not gan.reconstruct:
+        return None
+    config = gan.reconstruction.encoder
+    probes = recon_step.probe_sizes(gan.reconstruction)
+    e = state.make_encoder(jax.random.key(gan.seed), config, resolved.generator, probes=probes)
+    trained = start.e if start is not None else None
+    e = {**e, **(trained or {})}
+    codes = None
+    if config.face_fit == "codes" and trained is None:
+        if table.expression is None or not table.has_expression.all():
+            raise errors.DataFormatError(
+                f"{resolved.data.source}: gan.reconstruction.encoder.face_fit=codes needs an "
+                "expression code for every training frame; got none for some. Set it to pixels."
+            )
+        codes = table.expression
+    return encoder.settle(
+        e, config, table.image, table.label25, z_dim=z_dim, codes=codes, fitted=trained is not None
+    )
 
 
 def _sample_drawer(

@@ -176,7 +176,7 @@ def save_networks(
     ]
     if e is not None:
         # Probes only serve the encoder's own training.
-        parts.append((ENCODER, "encoder", {"params": e["params"]}, e_config))
+        parts.append((ENCODER, "encoder", {k: e[k] for k in ("params", "buffers")}, e_config))
     for name, kind, variables, config in parts:
         metadata = {
             "kind": kind,

@@ -222,7 +222,13 @@ def _gan() -> dict:
         "microbatch": 0,
         "reconstruct": False,
         "reconstruction": {
-            "encoder": {"channel_base": 1024, "channel_max": 128},
+            "encoder": {
+                "channel_base": 1024,
+                "channel_max": 128,
+                "face_dim": 0,
+                "face_fit": "pixels",
+                "identity": "learned",
+            },
             "warmup_iterations": 0,
             "noise": 0.2,
             "encoded_p": 0.5,
@@ -236,7 +242,6 @@ def _gan() -> dict:
             "lpips_weight": 0.5,
             "uniformity_weight": 0.0,
             "camera_weight": 0.0,
-            "code_weight": 0.0,
         },
         "snapshot_kimg": 40.0,
         "sample_kimg": 20.0,

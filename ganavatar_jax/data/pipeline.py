@@ -8,12 +8,11 @@ free there. Batches come from a grain pipeline on threads; its position is a sma
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import numpy as np
 
-from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import canonicalize
 from ganavatar_jax.data.builders import gan_frames, storage
@@ -97,7 +96,6 @@ def make_batches(
     batch_size: int,
     seed: int,
     mirror: bool = False,
-    codes: bool = False,
     process_index: int = 0,
     process_count: int = 1,
     cache_limit_mb: int = 4096,
@@ -112,8 +110,7 @@ def make_batches(
       source: Where `gan_frames.prepare` put the dataset, or a table that is already loaded.
       batch_size: Frames in a batch of this process.
       seed: Fixes the order; the same in every process.
-      mirror: Add mirror images, with mirrored cameras and codes.
-      codes: Serve the expression codes too.
+      mirror: Add mirror images, with mirrored cameras.
       process_index: Which process this is.
       process_count: How many there are.
       cache_limit_mb: A dataset whose decoded training images take more than this many MB is
@@ -121,34 +118,22 @@ def make_batches(
 
     Returns:
       An iterator over dicts: `image` uint8 [b h w 3], `label25` float32 [b 25], `index` int32 [b],
-      the frame's position in the split, and with `codes` also `code` float32 [b e], NaN where a
-      frame has none. It has `get_state()`, `set_state(state)`, `close()`.
+      the frame's position in the split. It has `get_state()`, `set_state(state)`, `close()`.
 
     Raises:
-      DataFormatError: there is no dataset, or it has no codes, or their names cannot be mirrored.
+      DataFormatError: there is no dataset.
 
     Source: grain; mirroring as in EG3D's mirrored datasets.
     """
-    frames = _open_frames(source, cache_limit_mb=cache_limit_mb)
-    count = frames.count
-    if codes and not frames.expression_names:
-        raise errors.DataFormatError(
-            "training with expression codes: expected a capture with expressions.json; got one "
-            "without. Add it, or set gan.reconstruction.code_weight=0."
-        )
-    swap = canonicalize.mirror_permutation(frames.expression_names) if codes and mirror else None
+    count, gather = _open_frames(source, cache_limit_mb=cache_limit_mb)
 
     def load(indices: np.ndarray) -> dict[str, np.ndarray]:
-        batch = frames.gather(indices % count)
-        if not codes:
-            batch.pop("code", None)
+        image, label25 = gather(indices % count)
         mirrored = indices >= count
         if mirrored.any():
-            batch["image"][mirrored] = canonicalize.mirror_image(batch["image"][mirrored])
-            batch["label25"][mirrored] = canonicalize.mirror_label25(batch["label25"][mirrored])
-            if swap is not None:
-                batch["code"][mirrored] = batch["code"][mirrored][:, swap]
-        return batch | {"index": (indices % count).astype(np.int32)}
+            image[mirrored] = canonicalize.mirror_image(image[mirrored])
+            label25[mirrored] = canonicalize.mirror_label25(label25[mirrored])
+        return {"image": image, "label25": label25, "index": (indices % count).astype(np.int32)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()
     dataset = dataset.repeat()[process_index::process_count]
@@ -156,15 +141,12 @@ def make_batches(
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))
 
 
-class _Frames(NamedTuple):
-    """A split that can be gathered from: image, label25 and, where it has codes, code."""
-
-    count: int
-    expression_names: tuple[str, ...]
-    gather: Callable[[Int[np.ndarray, " b"]], dict[str, np.ndarray]]
+_Gather = Callable[[Int[np.ndarray, " b"]], tuple[np.ndarray, np.ndarray]]
 
 
-def _open_frames(source: str | pathlib.Path | FrameTable, *, cache_limit_mb: int) -> _Frames:
+def _open_frames(
+    source: str | pathlib.Path | FrameTable, *, cache_limit_mb: int
+) -> tuple[int, _Gather]:
     if not isinstance(source, FrameTable):
         builder = storage.open_dataset(source, gan_frames.GanFrames)
         count = storage.count_examples(builder)["train"]
@@ -172,38 +154,21 @@ def _open_frames(source: str | pathlib.Path | FrameTable, *, cache_limit_mb: int
         decoded_mb = 3 * metadata["resolution"] ** 2 * count / 2**20
         if decoded_mb > cache_limit_mb:
             images = _image_features(metadata)
-            stored = storage.open_split(builder, "train", images=images)
-            names = tuple(metadata["expression_names"])
-            return _Frames(count, names, _decoding_gather(stored, has_codes=bool(names)))
+            return count, _decoding_gather(storage.open_split(builder, "train", images=images))
         source = load_split(source, "train")
     table = source
 
-    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
-        batch = {"image": table.image[indices], "label25": table.label25[indices]}
-        if table.expression is not None:
-            batch["code"] = table.expression[indices]
-        return batch
+    def gather(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return table.image[indices], table.label25[indices]
 
-    return _Frames(len(table.frame_id), table.expression_names, gather)
+    return len(table.frame_id), gather
 
 
-def _decoding_gather(
-    stored: Any, *, has_codes: bool
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    def gather(indices: np.ndarray) -> dict[str, np.ndarray]:
+def _decoding_gather(stored: Any) -> _Gather:
+    def gather(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         examples = [stored[int(index)] for index in indices]
-        batch = {
-            "image": np.stack([storage.decode_png(e["image"]) for e in examples]),
-            "label25": np.stack([e["label25"] for e in examples]),
-        }
-        if has_codes:
-            batch["code"] = np.stack(
-                [
-                    np.where(e["has_expression"], e["expression"], np.nan).astype(np.float32)
-                    for e in examples
-                ]
-            )
-        return batch
+        image = np.stack([storage.decode_png(example["image"]) for example in examples])
+        return image, np.stack([example["label25"] for example in examples])
 
     return gather
 

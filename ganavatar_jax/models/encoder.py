@@ -1,4 +1,7 @@
-"""Image encoder: an image to the latent z that the generator turns back into it.
+"""Image encoder: a posed image to the latent z that the generator turns back into it.
+
+The first entries are a fixed reading of the face (`face_reader`): the expression. The others come
+from a network that is trained: who it is; or, for one person, they are a constant.
 
 Not part of the original method. Where no pretrained generator is at hand, encoder and generator
 trained together on the reconstruction of posed images learn a person's head in minutes, and the
@@ -6,16 +9,19 @@ adversarial phases then take over; see GanConfig.reconstruction.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
-from ganavatar_jax.models import layers, synthesis
+from ganavatar_jax.core import images
+from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, UInt8
+from ganavatar_jax.models import face_reader, layers, synthesis
 
 _PROBE_WIDTH = 64
+_IDENTITY_FRAMES = 256  # enough for the mean of a person
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +31,18 @@ class EncoderConfig:
     Attributes:
       channel_base: Channels times side of a block.
       channel_max: Most channels of a block.
+      face_dim: How many entries of z are the fixed reading of the face; 0 has none.
+      face_fit: What a reading is fitted to where the start brings none: "codes", the frames' own
+        expression codes (for base generators of rendered people, whose codes are exact), or
+        "pixels" alone.
+      identity: Whether the other entries are "learned" from the image or the person's "mean".
     """
 
     channel_base: int = 1024
     channel_max: int = 128
+    face_dim: int = 0
+    face_fit: face_reader.Fit = "pixels"
+    identity: Literal["learned", "mean"] = "learned"
 
 
 class Probe(nn.Module):
@@ -79,7 +93,7 @@ class Encoder(nn.Module):
 def init(
     key: PRNGKeyArray, config: EncoderConfig, *, resolution: int, z_dim: int
 ) -> dict[str, Any]:
-    """Makes fresh parameters.
+    """Makes fresh variables; their buffers are to be filled by `settle`.
 
     Args:
       key: Random key.
@@ -88,22 +102,82 @@ def init(
       z_dim: Length of the latent.
 
     Returns:
-      {"params": ...} as plain nested dicts.
+      {"params": ..., "buffers": {"reader": ..., "identity": ...}} as plain nested dicts.
 
     Source: Karras et al. 2018 (unit normal weights, equalised at run time).
     """
     image = jnp.zeros((1, resolution, resolution, 3))
-    return jax.jit(Encoder(config, resolution, z_dim).init)(key, image)
+    size = z_dim - config.face_dim
+    trunk = jax.jit(Encoder(config, resolution, size).init)(key, image)
+    return {
+        "params": trunk["params"],
+        "buffers": {
+            "reader": face_reader.blank(config.face_dim) if config.face_dim else {},
+            "identity": jnp.zeros((size,)),
+        },
+    }
+
+
+def settle(
+    variables: dict[str, Any],
+    config: EncoderConfig,
+    image_u8: UInt8[np.ndarray, "f h w 3"],
+    label25: Float[np.ndarray, "f 25"],
+    *,
+    z_dim: int,
+    codes: Float[np.ndarray, "f e"] | None = None,
+    fitted: bool = False,
+) -> dict[str, Any]:
+    """Fills the buffers from the frames that will be trained on.
+
+    Args:
+      variables: What `init` returned, or those of a start.
+      config: Sizes.
+      image_u8: Training frames, 0..255.
+      label25: Their cameras.
+      z_dim: Length of the latent.
+      codes: The frames' codes, to fit the reading of faces to.
+      fitted: Whether the reading is fitted already, and only to be centred on these frames.
+
+    Returns:
+      The variables with new buffers.
+
+    Raises:
+      ValueError: there are too few frames or codes to fit the reading to.
+
+    Source: ours.
+    """
+    reader = variables["buffers"]["reader"]
+    if config.face_dim:
+        reader = (
+            face_reader.adapt(reader, image_u8, label25)
+            if fitted
+            else face_reader.fit(image_u8, label25, size=config.face_dim, codes=codes)
+        )
+    network = Encoder(config, image_u8.shape[1], z_dim - config.face_dim)
+    look = jax.jit(lambda p, i: _unit(network.apply({"params": p}, images.from_u8(i))))
+    chosen = image_u8[:: -(-len(image_u8) // _IDENTITY_FRAMES)]
+    mean = jnp.mean(look(variables["params"], chosen), axis=0, keepdims=True)
+    return {
+        **variables,
+        "buffers": {"reader": jax.tree.map(jnp.asarray, reader), "identity": _unit(mean)[0]},
+    }
 
 
 def apply(
-    variables: dict[str, Any], image: Float[Array, "b h w 3"], config: EncoderConfig, *, z_dim: int
+    variables: dict[str, Any],
+    image: Float[Array, "b h w 3"],
+    label25: Float[Array, "b 25"],
+    config: EncoderConfig,
+    *,
+    z_dim: int,
 ) -> Float[Array, "b z"]:
     """Encodes images.
 
     Args:
       variables: Encoder variables.
       image: Images, [-1, 1].
+      label25: Their cameras.
       config: Sizes.
       z_dim: Length of the latent.
 
@@ -112,8 +186,22 @@ def apply(
 
     Source: ours.
     """
-    trunk = {"params": variables["params"]}  # probes may lie beside it
-    z: Any = Encoder(config, image.shape[1], z_dim).apply(trunk, image)
+    parts: list[Any] = []
+    if config.face_dim:
+        told = face_reader.read(variables["buffers"]["reader"], image, label25)
+        parts.append(jax.lax.stop_gradient(told))
+    size = z_dim - config.face_dim
+    if config.identity == "mean":
+        identity = variables["buffers"]["identity"][None]
+        parts.append(jnp.broadcast_to(identity, (image.shape[0], size)))
+    else:
+        network = Encoder(config, image.shape[1], size)
+        parts.append(_unit(network.apply({"params": variables["params"]}, image)))
+    return _unit(jnp.concatenate(parts, axis=-1))
+
+
+def _unit(z: Any) -> Array:
+    """Scales latents to root mean square one."""
     return z * jax.lax.rsqrt(jnp.mean(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
 
 

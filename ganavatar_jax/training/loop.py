@@ -36,10 +36,7 @@ class Batches(Protocol):
     """Endless stream of batches that can be resumed; grain's iterators are such streams."""
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process.
-
-        With codes, also "code" [b e].
-        """
+        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process."""
         ...
 
     def get_state(self) -> dict[str, Any]:
@@ -320,8 +317,7 @@ class _Runner:
         )
         local = len(frames["image"])
         mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
-        codes = {"code": frames["code"]} if "code" in frames and phase == "recon" else {}
-        return codes | {
+        return {
             "image_u8": frames["image"],
             "label25": frames["label25"],
             "gen_label25": chosen[mine],

@@ -43,14 +43,11 @@ class ReconstructionConfig:
       l1_weight: Weight of the mean absolute difference, images in [-1, 1].
       lpips_weight: Weight of LPIPS (AlexNet), of the image and, with an emphasis, of its part
         around the focus point (a quarter of the image's area).
-      uniformity_weight: Weight of the evenness of latents over their sphere, so that random latents
-        are as good as encoded ones; 0 switches it off.
-      camera_weight: How strongly the latent is kept from telling the camera: a probe learns to
-        read the direction of the camera off it, and its gradient reaches the encoder reversed and
+      uniformity_weight: Weight of the evenness of learned latents over their sphere, so that random
+        latents are as good as encoded ones; 0 switches it off.
+      camera_weight: How strongly the learned latent is kept from telling the camera: a probe learns
+        to read the camera's direction off it, and its gradient reaches the encoder reversed and
         times this; 0 switches it off.
-      code_weight: Weight of a probe's squared error in reading the images' own expression codes
-        off the latent. For base generators of rendered people, whose codes are exact; never used
-        on a person's capture, where nothing is tracked. 0 switches it off.
     """
 
     encoder: encoder_lib.EncoderConfig = dataclasses.field(
@@ -69,7 +66,6 @@ class ReconstructionConfig:
     lpips_weight: float = 0.5
     uniformity_weight: float = 0.0
     camera_weight: float = 0.0
-    code_weight: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

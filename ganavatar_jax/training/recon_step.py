@@ -57,7 +57,8 @@ def recon(
     def loss_fn(params: PyTree, part: Batch) -> tuple[Array, dict[str, Array]]:
         g = {**state.g, "params": params["g"]}
         ids = part["sample_id"]
-        z = step_inputs.encode({"params": params["e"]}, part, rng.stream(key, "encoder"), config)
+        e = {**state.e, "params": params["e"]}
+        z = step_inputs.encode(e, part, rng.stream(key, "encoder"), config)
         latent_loss, latent_values = _judge_latents(params["probes"], z, part, options, axis)
         coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "random"), ids))
         drawn = step_inputs.draw_latents(rng.stream(key, "z"), ids, config)
@@ -93,28 +94,24 @@ def recon(
     state = dataclasses.replace(
         state,
         g={**state.g, "params": params["g"]},
-        e={"params": params["e"], "probes": params["probes"]},
+        e={**state.e, "params": params["e"], "probes": params["probes"]},
         recon_opt=recon_opt,
     )
     return step_updates.move_averages(state, w_mean, schedule), metrics
 
 
-def probe_sizes(options: ReconstructionConfig, *, code_dim: int) -> dict[str, int]:
+def probe_sizes(options: ReconstructionConfig) -> dict[str, int]:
     """Lists the probes of the latent that the options ask for.
 
     Args:
-      options: Holds camera_weight and code_weight.
-      code_dim: Length of the images' expression codes; 0 if they have none.
+      options: Holds camera_weight.
 
     Returns:
       How many numbers each probe tells.
 
     Source: ours.
     """
-    sizes = {"camera": 3} if options.camera_weight else {}
-    if options.code_weight:
-        sizes["code"] = code_dim
-    return sizes
+    return {"camera": 3} if options.camera_weight else {}
 
 
 def project_focus(
@@ -160,8 +157,9 @@ def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
 def _judge_latents(
     probes: PyTree, z: Array, part: Batch, options: ReconstructionConfig, axis: str | None
 ) -> tuple[Array, dict[str, Array]]:
-    """Keeps noisy latents even, asks the probes what they tell."""
+    """Keeps the learned part of noisy latents even, asks the probes what it tells."""
     loss, values = jnp.zeros(()), {}
+    z = z[:, options.encoder.face_dim :]
     if options.uniformity_weight:
         values["loss/uniformity"] = uniformity(parallel.all_gather_if(z, axis))
         loss += options.uniformity_weight * values["loss/uniformity"]
@@ -172,12 +170,6 @@ def _judge_latents(
         told = encoder.apply_probe(probes["camera"], reversed_z, features=3)
         values["loss/camera_probe"] = jnp.mean(jnp.sum(jnp.square(told - direction), axis=-1))
         loss += values["loss/camera_probe"]
-    if "code" in probes:
-        known = jnp.isfinite(part["code"])
-        told = encoder.apply_probe(probes["code"], z, features=known.shape[1])
-        apart = jnp.where(known, told - jnp.where(known, part["code"], 0.0), 0.0)
-        values["loss/code_probe"] = jnp.mean(jnp.square(apart))
-        loss += options.code_weight * values["loss/code_probe"]
     return loss, values
 
 

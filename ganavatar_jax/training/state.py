@@ -22,7 +22,7 @@ class GanState:
       g_ema: Averaged generator variables.
       g_opt: Optimiser state of the generator.
       d_opt: Optimiser state of the discriminator.
-      e: Encoder variables {"params", "probes"}; empty without reconstruction.
+      e: Encoder variables {"params", "buffers", "probes"}; empty without reconstruction.
       recon_opt: Optimiser state of the reconstruction, over {"g", "e", "probes"}; empty without
         it.
       augment_p: Probability of each augmentation, [0, 1].
@@ -86,10 +86,10 @@ def make_encoder(
       key: Random key of the run.
       config: Sizes.
       g_config: The generator it feeds.
-      probes: How many numbers each probe of the latent tells.
+      probes: How many numbers each probe of the learned latent tells.
 
     Returns:
-      Encoder variables {"params", "probes"}.
+      Encoder variables {"params", "buffers", "probes"}.
 
     Source: ours.
     """
@@ -100,10 +100,12 @@ def make_encoder(
         z_dim=g_config.z_dim,
     )
     return {
-        "params": trunk["params"],
+        **trunk,
         "probes": {
             name: encoder.init_probe(
-                rng.stream(key, f"init.probe.{name}"), z_dim=g_config.z_dim, features=features
+                rng.stream(key, f"init.probe.{name}"),
+                z_dim=g_config.z_dim - config.face_dim,
+                features=features,
             )
             for name, features in (probes or {}).items()
         },

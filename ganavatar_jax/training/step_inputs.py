@@ -87,7 +87,7 @@ def encode(variables: PyTree, batch: Batch, key: PRNGKeyArray, config: StepConfi
 
     Args:
       variables: Encoder variables.
-      batch: Holds image_u8 and sample_id.
+      batch: Holds image_u8, label25 and sample_id.
       key: Key of the noise.
       config: Options, reconstruction included.
 
@@ -98,7 +98,9 @@ def encode(variables: PyTree, batch: Batch, key: PRNGKeyArray, config: StepConfi
     """
     assert config.reconstruction is not None  # callers check
     image = images.from_u8(batch["image_u8"])
-    z = encoder_lib.apply(variables, image, config.reconstruction.encoder, z_dim=config.g.z_dim)
+    z = encoder_lib.apply(
+        variables, image, batch["label25"], config.reconstruction.encoder, z_dim=config.g.z_dim
+    )
     noise = draw_latents(key, batch["sample_id"], config)
     return z + config.reconstruction.noise * noise
 

@@ -1,30 +1,83 @@
 """The image encoder, its probes, and the reversed gradient between them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from ganavatar_jax.models import encoder
+from helpers import tiny_gan
 
 _CONFIG = encoder.EncoderConfig(channel_base=64, channel_max=8)
+_FACE = dataclasses.replace(_CONFIG, face_dim=4)
+_Z = 10
+_SIDE = tiny_gan.SIDE
 
 
-def test_latents_have_root_mean_square_one(key):
-    variables = encoder.init(key, _CONFIG, resolution=16, z_dim=6)
-    image = jax.random.uniform(key, (3, 16, 16, 3), minval=-1.0)
-    z = encoder.apply(variables, image, _CONFIG, z_dim=6)
-    np.testing.assert_allclose(jnp.mean(z**2, axis=-1), np.ones(3), rtol=1e-5)
-    assert float(jnp.abs(z[0] - z[1]).max()) > 1e-3
+@pytest.fixture(scope="module")
+def frames():
+    batch = tiny_gan.make_batch(batch=24)
+    return batch["image_u8"], batch["label25"]
 
 
-def test_probes_beside_the_parameters_do_not_change_the_latents(key):
-    variables = encoder.init(key, _CONFIG, resolution=16, z_dim=6)
-    image = jax.random.uniform(key, (1, 16, 16, 3))
-    probe = encoder.init_probe(key, z_dim=6, features=2)
+def _settled(config, frames, **options):
+    variables = encoder.init(jax.random.key(0), config, resolution=_SIDE, z_dim=_Z)
+    return encoder.settle(variables, config, *frames, z_dim=_Z, **options)
+
+
+def _encode(variables, config, frames):
+    image = jnp.asarray(frames[0] / 127.5 - 1.0, jnp.float32)
+    return np.asarray(encoder.apply(variables, image, jnp.asarray(frames[1]), config, z_dim=_Z))
+
+
+@pytest.mark.parametrize("config", [_CONFIG, _FACE], ids=["learned", "with a face reading"])
+def test_latents_have_root_mean_square_one_and_differ(config, frames):
+    z = _encode(_settled(config, frames), config, frames)
+    np.testing.assert_allclose(np.mean(z**2, axis=-1), 1.0, rtol=1e-5)
+    assert np.abs(z[0] - z[1]).max() > 1e-3
+
+
+def test_one_persons_identity_is_the_same_in_every_frame(frames):
+    config = dataclasses.replace(_FACE, identity="mean")
+    z = _encode(_settled(config, frames), config, frames)
+    identity = z[:, 4:] / np.linalg.norm(z[:, 4:], axis=1, keepdims=True)
+    np.testing.assert_allclose(identity, np.broadcast_to(identity[:1], identity.shape), atol=1e-5)
+    assert np.abs(z[0, :4] - z[1, :4]).max() > 1e-3
+
+
+def test_no_gradient_reaches_the_face_reading(frames):
+    variables = _settled(_FACE, frames)
+    image = jnp.asarray(frames[0][:2] / 127.5 - 1.0, jnp.float32)
+    label = jnp.asarray(frames[1][:2])
+
+    def loss(reader):
+        buffers = {**variables["buffers"], "reader": reader}
+        z = encoder.apply({**variables, "buffers": buffers}, image, label, _FACE, z_dim=_Z)
+        return jnp.sum(jnp.sin(z))
+
+    for gradient in jax.tree.leaves(jax.grad(loss)(variables["buffers"]["reader"])):
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
+
+
+def test_a_fitted_reading_is_centred_on_new_frames_and_keeps_its_direction(frames):
+    variables = _settled(_FACE, frames)
+    other = tiny_gan.make_batch(1, batch=24)
+    other = (other["image_u8"], other["label25"])
+    again = encoder.settle(variables, _FACE, *other, z_dim=_Z, fitted=True)
+    before, after = (v["buffers"]["reader"] for v in (variables, again))
+    np.testing.assert_array_equal(before["weight"], after["weight"])
+    assert np.abs(before["centre"] - after["centre"]).max() > 1e-3
+
+
+def test_probes_beside_the_parameters_do_not_change_the_latents(frames):
+    variables = _settled(_CONFIG, frames)
+    probe = encoder.init_probe(jax.random.key(1), z_dim=_Z, features=2)
     beside = {**variables, "probes": {"camera": probe}}
-    plain = encoder.apply(variables, image, _CONFIG, z_dim=6)
-    np.testing.assert_array_equal(encoder.apply(beside, image, _CONFIG, z_dim=6), plain)
-    assert encoder.apply_probe(probe, plain, features=2).shape == (1, 2)
+    z = _encode(variables, _CONFIG, frames)
+    np.testing.assert_array_equal(_encode(beside, _CONFIG, frames), z)
+    assert encoder.apply_probe(probe, jnp.asarray(z), features=2).shape == (len(z), 2)
 
 
 def test_a_reversed_gradient_keeps_values_and_turns_round(key):

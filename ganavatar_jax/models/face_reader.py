@@ -1,0 +1,218 @@
+"""A linear reading of a head's face from any side: what the encoder knows of the expression.
+
+Cameras are known and heads are aligned, so the image can be looked up at fixed points of a curved
+patch in front of the head: a mouth then lies in the same place whatever the camera. A linear map
+of these pixels, found in closed form, tells how the face moves. Fitted to the codes of rendered
+people it carries over to anybody; without codes it takes the directions in which the pixels vary
+most and the camera explains nothing. Nothing is tracked, and nothing in it is trained further.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganavatar_jax.core import images
+from ganavatar_jax.core.arrays import Array, Float, UInt8
+from ganavatar_jax.ops import grid_sample
+
+Reader = Mapping[str, Any]  # pixel_mean, pixel_spread, weight, centre, spread
+Fit = Literal["codes", "pixels"]
+
+SIDE = 24  # points of the patch along each direction
+_RIDGE = 300.0  # for standardised pixels; the best of 300..10000 on held-out people
+_MIN_SPREAD = 0.1  # of a pixel, so that those that never change are not blown up
+_MIN_CODE_SPREAD = 0.02
+_CHUNK = 256
+# The patch in the world of CONVENTIONS.md: an elliptic cylinder around the vertical axis through
+# chin, cheeks and forehead of the mean head.
+_HALF_ANGLE_DEG = 50.0
+_TOP, _BOTTOM = 0.06, -0.26
+_RADIUS_X, _RADIUS_Z, _CENTRE_Z = 0.18, 0.225, -0.05
+
+
+def _patch() -> tuple[np.ndarray, np.ndarray]:
+    angle = np.radians(np.linspace(-_HALF_ANGLE_DEG, _HALF_ANGLE_DEG, SIDE))
+    angle, height = np.meshgrid(angle, np.linspace(_TOP, _BOTTOM, SIDE))
+    points = np.stack(
+        [_RADIUS_X * np.sin(angle), height, _CENTRE_Z + _RADIUS_Z * np.cos(angle)], axis=-1
+    )
+    normals = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], axis=-1)
+    return points.reshape(-1, 3).astype(np.float32), normals.reshape(-1, 3).astype(np.float32)
+
+
+_POINTS, _NORMALS = _patch()
+
+
+def unwrap(image: Float[Array, "b h w 3"], label25: Float[Array, "b 25"]) -> Float[Array, "b n 4"]:
+    """Looks an image up at the points of the face patch.
+
+    Args:
+      image: Images, [-1, 1].
+      label25: Their cameras.
+
+    Returns:
+      Colour times visibility, and visibility: 1 where the patch faces the camera, 0 where it is
+      turned away.
+
+    Source: pinhole projection; the patch is ours.
+    """
+    cam2world = label25[:, :16].reshape(-1, 4, 4)
+    intrinsics = label25[:, 16:].reshape(-1, 3, 3)
+    offset = jnp.asarray(_POINTS)[None] - cam2world[:, None, :3, 3]
+    local = jnp.einsum("bji,bnj->bni", cam2world[:, :3, :3], offset)
+    projected = jnp.einsum("bij,bnj->bni", intrinsics, local / local[..., 2:])
+    colour = grid_sample.sample_planes(image, 2.0 * projected[..., :2] - 1.0)
+    towards = -offset / jnp.linalg.norm(offset, axis=-1, keepdims=True)
+    facing = jnp.sum(towards * jnp.asarray(_NORMALS)[None], axis=-1, keepdims=True)
+    visible = jnp.clip(2.0 * facing, 0.0, 1.0)
+    return jnp.concatenate([colour * visible, visible], axis=-1)
+
+
+def read(
+    reader: Reader, image: Float[Array, "b h w 3"], label25: Float[Array, "b 25"]
+) -> Float[Array, "b k"]:
+    """Reads faces.
+
+    Args:
+      reader: What `fit` returned.
+      image: Images, [-1, 1].
+      label25: Their cameras.
+
+    Returns:
+      Numbers with mean 0 and spread 1 over the frames the reader was adapted to.
+
+    Source: ours.
+    """
+    pixels = unwrap(image, label25).reshape(image.shape[0], -1)
+    pixels = (pixels - reader["pixel_mean"][None]) / reader["pixel_spread"][None]
+    told = jnp.matmul(pixels, reader["weight"], precision=jax.lax.Precision.HIGHEST)
+    return (told - reader["centre"][None]) / reader["spread"][None]
+
+
+def blank(size: int) -> Reader:
+    """Makes a reader of the right shapes that reads nothing.
+
+    Args:
+      size: How many numbers it reads.
+
+    Returns:
+      The reader.
+
+    Source: ours.
+    """
+    pixels = SIDE * SIDE * 4
+    return {
+        "pixel_mean": jnp.zeros((pixels,)),
+        "pixel_spread": jnp.ones((pixels,)),
+        "weight": jnp.zeros((pixels, size)),
+        "centre": jnp.zeros((size,)),
+        "spread": jnp.ones((size,)),
+    }
+
+
+def fit(
+    image_u8: UInt8[np.ndarray, "f h w 3"],
+    label25: Float[np.ndarray, "f 25"],
+    *,
+    size: int,
+    codes: Float[np.ndarray, "f e"] | None = None,
+) -> Reader:
+    """Fits a reader in closed form.
+
+    Args:
+      image_u8: Frames, 0..255.
+      label25: Their cameras.
+      size: How many numbers it reads.
+      codes: The frames' expression codes, for rendered people whose codes are exact: the reader
+        then predicts their principal components. None: the principal components of the pixels
+        outside the subspace in which their mean moves with the camera.
+
+    Returns:
+      The reader, adapted to these frames.
+
+    Raises:
+      ValueError: there are fewer frames or codes than numbers to read.
+
+    Source: ours; ridge regression (Hoerl and Kennard 1970), principal components.
+    """
+    if size > min(len(image_u8), SIDE * SIDE if codes is None else codes.shape[1]):
+        raise ValueError(f"a face reader of {size} numbers needs more frames or codes than that.")
+    pixels = _unwrap_all(image_u8, label25)
+    mean, spread = pixels.mean(axis=0), pixels.std(axis=0) + _MIN_SPREAD
+    pixels = ((pixels - mean) / spread).astype(np.float64)
+    weight = (
+        _principal_directions(pixels, label25, size)
+        if codes is None
+        else _regress(pixels, codes.astype(np.float64), size)
+    )
+    reader = {"pixel_mean": mean, "pixel_spread": spread, "weight": weight}
+    return _centred({k: np.asarray(v, np.float32) for k, v in reader.items()}, pixels @ weight)
+
+
+def adapt(
+    reader: Reader, image_u8: UInt8[np.ndarray, "f h w 3"], label25: Float[np.ndarray, "f 25"]
+) -> Reader:
+    """Centres a reader on the frames of one person, so that its numbers tell expressions only.
+
+    Args:
+      reader: Any reader.
+      image_u8: Frames, 0..255.
+      label25: Their cameras.
+
+    Returns:
+      The reader with the mean and spread of these frames.
+
+    Source: ours.
+    """
+    mean, spread, weight = (np.asarray(reader[k]) for k in ("pixel_mean", "pixel_spread", "weight"))
+    pixels = (_unwrap_all(image_u8, label25) - mean) / spread
+    fixed = {"pixel_mean": mean, "pixel_spread": spread, "weight": weight}
+    return _centred(fixed, pixels @ weight)
+
+
+def _unwrap_all(image_u8: np.ndarray, label25: np.ndarray) -> np.ndarray:
+    look_up = jax.jit(lambda i, c: unwrap(images.from_u8(i), c))
+    parts = [
+        np.asarray(look_up(image_u8[start : start + _CHUNK], label25[start : start + _CHUNK]))
+        for start in range(0, len(image_u8), _CHUNK)
+    ]
+    return np.concatenate(parts).reshape(len(image_u8), -1)
+
+
+def _regress(pixels: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
+    targets = (codes - codes.mean(axis=0)) / (codes.std(axis=0) + _MIN_CODE_SPREAD)
+    gram = pixels.T @ pixels + _RIDGE * np.eye(pixels.shape[1])
+    weight = np.linalg.solve(gram, pixels.T @ targets)
+    # The components in which predictions, not codes, vary most: what can be seen.
+    _, _, axes = np.linalg.svd(pixels @ weight, full_matrices=False)
+    return weight @ axes[:size].T
+
+
+def _principal_directions(pixels: np.ndarray, label25: np.ndarray, size: int) -> np.ndarray:
+    centre = label25[:, 3:12:4].astype(np.float64)
+    d = centre / np.linalg.norm(centre, axis=1, keepdims=True)
+    monomials = [
+        np.prod(d[:, list(axes)], axis=1)
+        for degree in (1, 2, 3)
+        for axes in itertools.combinations_with_replacement(range(3), degree)
+    ]
+    camera = np.stack(monomials, axis=1)
+    explained, *_ = np.linalg.lstsq(camera - camera.mean(axis=0), pixels, rcond=None)
+    basis, sizes, _ = np.linalg.svd(explained.T, full_matrices=False)
+    basis = basis[:, sizes > 1e-6 * sizes[0]]
+    rest = pixels - (pixels @ basis) @ basis.T
+    _, axes = np.linalg.eigh(rest.T @ rest)
+    return axes[:, ::-1][:, :size]
+
+
+def _centred(reader: Reader, told: np.ndarray) -> Reader:
+    spread = np.maximum(told.std(axis=0), 1e-6)
+    return {
+        **reader,
+        "centre": np.asarray(told.mean(axis=0), np.float32),
+        "spread": np.asarray(spread, np.float32),
+    }
