@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,8 +18,8 @@ from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.training import (
     gan_config,
     loop,
-    optimizers,
     parallel,
+    phase_config,
     recon_step,
     run_dir,
     state,
@@ -90,17 +91,8 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
-    start = None
-    if gan.init:
-        start = weights.load_start(
-            gan.init,
-            resolved.generator,
-            resolved.discriminator,
-            gan.reconstruction.encoder if gan.reconstruct else None,
-        )
-    e = _make_encoder(resolved, start, table)
     final = loop.train(
-        lambda: _initial(resolved, steps.g_adam_lazy, steps.d_adam_lazy, start, e),
+        _initial(resolved, steps, table),
         batches,
         labels,
         config=gan,
@@ -119,45 +111,62 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
         ),
     )
     if opened.primary:
-        weights.save_networks(
-            export_folder(opened),
-            final.g_ema,
-            final.d,
-            g_config=resolved.generator,
-            d_config=resolved.discriminator,
-            e=final.e or None,
-            e_config=gan.reconstruction.encoder,
-            provenance=provenance(resolved),
-        )
+        _export(resolved, opened, final)
     opened.mark_done(
         STAGE, {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
     )
 
 
+def _export(
+    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, final: state.GanState
+) -> None:
+    weights.save_networks(
+        export_folder(opened),
+        final.g_ema,
+        final.d,
+        g_config=resolved.generator,
+        d_config=resolved.discriminator,
+        e=final.e or None,
+        e_config=resolved.gan.reconstruction.encoder,
+        provenance=provenance(resolved),
+    )
+
+
 def _initial(
     resolved: experiment.ExperimentConfig,
-    g_adam: optimizers.AdamConfig,
-    d_adam: optimizers.AdamConfig,
-    start: weights.Start | None,
-    e: dict[str, Any] | None,
-) -> state.GanState:
+    steps: phase_config.StepConfig,
+    table: pipeline.FrameTable,
+) -> Callable[[], state.GanState]:
+    """Loads and fits what a fresh start needs; the rest may run under eval_shape."""
     gan = resolved.gan
-    key = jax.random.key(gan.seed)
-    options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
-    if start is None:
-        return state.make_state(
-            key, resolved.generator, resolved.discriminator, g_adam, d_adam, **options
+    start = None
+    if gan.init:
+        start = weights.load_start(
+            gan.init,
+            resolved.generator,
+            resolved.discriminator,
+            e=gan.reconstruction.encoder if gan.reconstruct else None,
         )
-    d = start.d or discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
-    return state.from_networks(start.g, d, start.g, g_adam, d_adam, **options)
+    e = _make_encoder(resolved, start, table) if gan.reconstruct else None
+    options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
+    adams = steps.g_adam_lazy, steps.d_adam_lazy
+
+    def make() -> state.GanState:
+        key = jax.random.key(gan.seed)
+        if start is None:
+            return state.make_state(
+                key, resolved.generator, resolved.discriminator, *adams, **options
+            )
+        d = start.d or discriminator.init(rng.stream(key, "init.d"), resolved.discriminator)
+        return state.from_networks(start.g, d, start.g, *adams, **options)
+
+    return make
 
 
 def _make_encoder(
     resolved: experiment.ExperimentConfig, start: weights.Start | None, table: pipeline.FrameTable
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     gan, z_dim = resolved.gan, resolved.generator.z_dim
-    if not gan.reconstruct:
-        return None
     config = gan.reconstruction.encoder
     probes = recon_step.probe_sizes(gan.reconstruction)
     e = state.make_encoder(jax.random.key(gan.seed), config, resolved.generator, probes=probes)

@@ -90,6 +90,7 @@ def load_start(
     init: str,
     g: generator.GeneratorConfig,
     d: discriminator.DiscriminatorConfig,
+    *,
     e: encoder.EncoderConfig | None = None,
 ) -> Start:
     """Loads the networks of a start.
