@@ -20,7 +20,7 @@ from ganavatar_jax.training.phase_config import (
     Schedule,
     StepConfig,
 )
-from ganavatar_jax.training.state import GanState
+from ganavatar_jax.training.state import GanState, recon_params
 
 
 def recon(
@@ -59,7 +59,9 @@ def recon(
         ids = part["sample_id"]
         e = {**state.e, "params": params["e"]}
         z = step_inputs.encode(e, part, rng.stream(key, "encoder"), config)
-        latent_loss, latent_values = _judge_latents(params["probes"], z, part, options, axis)
+        latent_loss, latent_values = _judge_latents(
+            params.get("probes", {}), z, part, options, axis
+        )
         coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "random"), ids))
         drawn = step_inputs.draw_latents(rng.stream(key, "z"), ids, config)
         z = jnp.where((coin < options.random_p)[:, None], drawn, z)
@@ -80,7 +82,7 @@ def recon(
         values |= latent_values | {"w_mean": jnp.mean(w, axis=0)}
         return loss + latent_loss, values
 
-    params = {"g": state.g["params"], "e": state.e["params"], "probes": state.e["probes"]}
+    params = recon_params(state.g, state.e)
     grads, metrics = step_updates.gradients(loss_fn, params, batch, config, axis=axis)
     w_mean = metrics.pop("w_mean")
     params, recon_opt = optimizers.update(
@@ -94,7 +96,7 @@ def recon(
     state = dataclasses.replace(
         state,
         g={**state.g, "params": params["g"]},
-        e={**state.e, "params": params["e"], "probes": params["probes"]},
+        e={**state.e, "params": params["e"], "probes": params.get("probes", {})},
         recon_opt=recon_opt,
     )
     return step_updates.move_averages(state, w_mean, schedule), metrics

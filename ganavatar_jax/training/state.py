@@ -150,9 +150,23 @@ def from_networks(
         e={} if e is None else e,
         recon_opt={}
         if e is None or recon_adam is None
-        else optimizers.init(
-            {"g": g["params"], "e": e["params"], "probes": e["probes"]}, recon_adam
-        ),
+        else optimizers.init(recon_params(g, e), recon_adam),
         augment_p=jnp.asarray(augment_p, jnp.float32),
         real_sign=jnp.zeros((2,), jnp.float32),
     )
+
+
+def recon_params(g: dict[str, Any], e: dict[str, Any]) -> dict[str, Any]:
+    """Gathers what the reconstruction phase trains.
+
+    Args:
+      g: Generator variables.
+      e: Encoder variables.
+
+    Returns:
+      {"g", "e"} and, if there are any, "probes".
+
+    Source: ours.
+    """
+    probes = {"probes": e["probes"]} if e["probes"] else {}
+    return {"g": g["params"], "e": e["params"], **probes}
