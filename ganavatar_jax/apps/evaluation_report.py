@@ -24,7 +24,7 @@ from ganavatar_jax.apps import media
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, UInt8
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.metrics import expression, lpips, per_frame
+from ganavatar_jax.metrics import expression, face_regions, lpips, per_frame
 
 MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
 SHEET_ROWS = 6
@@ -40,6 +40,8 @@ _DEFINITIONS = {
     "population moments, no padding",
     "lpips_alex": "LPIPS v0.1, AlexNet backbone, linear heads, images u8 / 127.5 - 1",
     "lpips_vgg": "LPIPS v0.1, VGG16 backbone, linear heads, images u8 / 127.5 - 1",
+    "regions": "PSNR within a rectangle around mouth or eyes, placed by the camera; mean over the "
+    "frames that show it; null without any, or if one is reproduced exactly",
     "code_correlation": "Pearson's r over frames between the driving code and the code read back "
     f"from the render, where a face is found and the camera is within {MAX_CODE_ANGLE_DEG:g} "
     "degrees of frontal; null where a coefficient does not vary",
@@ -112,8 +114,9 @@ def write_report(
       chunk: Frames per device call; bounds memory.
 
     Returns:
-      What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "code_correlation":
-      {coefficient: r} or None, "frames": n, "protocol": {...}}.
+      What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "regions":
+      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None, "frames": n,
+      "protocol": {...}}.
 
     Raises:
       ValueError: a baseline has a reserved name or its images do not fit the truth.
@@ -121,7 +124,7 @@ def write_report(
     Source: ours; metrics of GAN-Avatar's tables.
     """
     folder = pathlib.Path(folder)
-    reserved = {"ours", "code_correlation", "frames", "protocol"} & set(baselines)
+    reserved = {"ours", "regions", "code_correlation", "frames", "protocol"} & set(baselines)
     if reserved:
         raise ValueError(
             f"baseline names {sorted(reserved)} are keys of metrics.json; rename them."
@@ -133,6 +136,7 @@ def write_report(
     metrics = _to_strict(
         {
             **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
+            "regions": _measure_regions(held_out, candidates),
             "code_correlation": correlation,
             "frames": len(held_out.truth_u8),
             "protocol": {
@@ -166,6 +170,20 @@ def _correlate(
     return correlation, int(used.sum())
 
 
+def _measure_regions(
+    held_out: HeldOut, candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]]
+) -> dict[str, dict[str, float | None]]:
+    truth, label25 = held_out.truth_u8, held_out.label25
+    measured: dict[str, dict[str, float | None]] = {}
+    for region, where in face_regions.REGIONS.items():
+        measured[region] = {}
+        for name, candidate in candidates.items():
+            values = face_regions.psnr(candidate, truth, label25, where)
+            seen = values[~np.isnan(values)]
+            measured[region][name] = float(seen.mean()) if len(seen) else None
+    return measured
+
+
 def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> dict[str, Any]:
     measured = {f"lpips_{net}" for net in lpips_params}
     return {
@@ -176,6 +194,7 @@ def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> d
         },
         "resolution_px": list(held_out.truth_u8.shape[1:3]),
         "crop": "none",
+        **face_regions.describe(),
         "backend": jax.default_backend(),
         "versions": {
             "ganavatar_jax": ganavatar_jax.__version__,

@@ -86,6 +86,15 @@ def test_means_are_the_means_of_the_table(report):
         np.testing.assert_allclose(metrics["ours"][metric], mean, rtol=1e-4)
 
 
+def test_mouth_and_eyes_are_measured_beside_the_baselines(report):
+    regions = report[1]["regions"]
+    assert list(regions) == ["mouth", "eyes"]
+    for values in regions.values():
+        assert list(values) == ["ours", "nearest_frame", "mean_image"]
+        assert 15.0 < values["ours"] < 40.0
+        assert values["mean_image"] is None  # it reproduces a frame
+
+
 def test_frames_reproduced_exactly_make_psnr_null_and_stay_infinite_in_the_table(report):
     folder, metrics = report
     assert metrics["mean_image"]["psnr"] is None
