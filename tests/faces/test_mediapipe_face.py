@@ -189,8 +189,9 @@ def test_the_calibrated_default_gives_arkit_weights_of_the_right_face(make, imag
     )
     jaw, lid, smile = values.T
     assert jaw[0] > jaw[1:].max() + 0.4
-    assert lid[:2].min() > lid[2:].max() + 0.1  # the open mouth comes with closed eyes
-    assert smile[[1, 3]].min() > smile[[0, 2]].max() + 0.15  # the winking face smiles a little
+    assert lid[0] > lid[2:].max() + 0.2  # the open mouth comes with closed eyes
+    assert lid[1] > lid[2:].max() + 0.05  # people mostly close both: one eye is read weakly
+    assert smile[[1, 3]].min() > smile[[0, 2]].max() + 0.1  # the winking face smiles a little
 
 
 def test_measures_follow_the_calibrated_coefficients(make, images):
