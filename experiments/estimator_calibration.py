@@ -18,7 +18,7 @@ PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # over the variance of a standardi
 MIN_STD = 0.01  # inputs that vary less are not blown up: they may vary more on other faces
 FOLDS = 5
 MIN_CORRELATION = 0.4  # of a kept coefficient with the truth, on people left out of the fit
-MIN_WITHIN = 0.5  # the same within one person, who is not in the fit either
+MIN_WITHIN = 0.5  # the same within one person, not in the fit, on frames that are not held out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Faces:
     readings: np.ndarray
     truth: np.ndarray
     rows: np.ndarray  # which image of the capture's part each is
+    held_out: np.ndarray  # whether the capture holds it out
+
+    def part(self, chosen: np.ndarray) -> "Faces":
+        """Returns some of the faces."""
+        values = {f.name: getattr(self, f.name)[chosen] for f in dataclasses.fields(self)}
+        return Faces(**values)
 
 
 def pair(people: er.People, readings: er.Readings, *, flip: bool = False) -> Faces:
@@ -50,7 +56,7 @@ def pair(people: er.People, readings: er.Readings, *, flip: bool = False) -> Fac
         )
         codes[also] = (codes[also] + coefficients.mirror(other, READ_NAMES)) / 2
     truth = coefficients.select(people.codes[found], people.names, coefficients.ARKIT_NAMES)
-    return Faces(codes, truth, found)
+    return Faces(codes, truth, found, people.held_out[found])
 
 
 def with_measures(codes: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

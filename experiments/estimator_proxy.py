@@ -72,7 +72,13 @@ def make_scene(people: er.People, rows: np.ndarray, *, size_px: int = 64) -> Sce
 
 
 def measure(
-    scene: Scene, codes: np.ndarray, names: tuple[str, ...], *, method: str, components: int | None
+    scene: Scene,
+    codes: np.ndarray,
+    names: tuple[str, ...],
+    *,
+    method: str,
+    components: int | None,
+    penalty: float = PENALTY,
 ) -> dict[str, float]:
     """Scores a code; see the module's docstring.
 
@@ -82,6 +88,7 @@ def measure(
       names: Their names, all of them ARKit's.
       method: "standardize" or "pca", as in faces.normalization.
       components: Kept with "pca".
+      penalty: Of both ridge regressions.
 
     Returns:
       Scores by name.
@@ -93,10 +100,10 @@ def measure(
     for part in range(FOLDS):
         test = block == part
         norm = normalization.fit(codes[~test], names, method=method, components=components)
-        matrix, offset = ec.ridge(norm.apply(codes[~test]), patches[~test], PENALTY)
+        matrix, offset = ec.ridge(norm.apply(codes[~test]), patches[~test], penalty)
         by_reading[test] = norm.apply(codes[test]) @ matrix + offset
         by_truth[test] = norm.apply(restate(truth[test], norm)) @ matrix + offset
-        reader, start = ec.ridge(patches[~test], codes[~test], PENALTY)
+        reader, start = ec.ridge(patches[~test], codes[~test], penalty)
         read_back[test] = by_truth[test] @ reader + start
     scores, start = {}, 0
     for name, values in scene.patches.items():

@@ -38,13 +38,13 @@ SHIFT = 0.06  # largest shift, of the side; rotation up to 4 degrees, scale up t
 
 @dataclasses.dataclass(frozen=True)
 class People:
-    """Frames of a capture that are read: names, true codes, angle off the front in degrees."""
+    """Frames of a capture that are read: names, true codes, which of them the capture holds out."""
 
     path: pathlib.Path
     names: tuple[str, ...]
     frames: tuple[str, ...]
     codes: np.ndarray
-    angle_deg: np.ndarray
+    held_out: np.ndarray
 
     def rows(self, rows: np.ndarray) -> "People":
         """Returns a part of the frames."""
@@ -52,7 +52,7 @@ class People:
             self,
             frames=tuple(self.frames[row] for row in rows),
             codes=self.codes[rows],
-            angle_deg=self.angle_deg[rows],
+            held_out=self.held_out[rows],
         )
 
 
@@ -89,7 +89,7 @@ def list_frames(path: pathlib.Path, *, max_angle_deg: float) -> People:
             tuple(capture.expression_names),
             tuple(frames[row].frame_id for row in kept),
             np.array([frames[row].expression for row in kept], np.float32),
-            angle[kept],
+            np.array([frames[row].split == "test" for row in kept]),
         )
 
 
