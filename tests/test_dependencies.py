@@ -13,6 +13,7 @@ from packaging import requirements, version
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"ganavatar_jax", "weight_port", "configs", "helpers", "experiments"}
+OWN |= {path.stem for path in (ROOT / "experiments").glob("*.py")}  # scripts import one another
 
 
 def normalized(name: str) -> str:

@@ -116,7 +116,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
 def _fit_normalizer(
     pairs: dict[str, Any], config: mapping_step.MappingConfig
 ) -> normalization.CodeNormalizer:
-    names = config.coefficients or coefficients.shared(pairs["names"], coefficients.ARKIT_NAMES)
+    names = config.coefficients or coefficients.driving(pairs["names"])
     codes = coefficients.select(pairs["code"], pairs["names"], names)
     if config.normalization == "none":
         size = len(names)

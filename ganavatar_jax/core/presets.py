@@ -48,8 +48,9 @@ def full() -> ml_collections.ConfigDict:
                 "refine_passes": 1,
                 "tile_levels": 2,
                 "assume_face": False,
-                "flip_average": False,
+                "flip_average": True,
                 "measures": False,
+                "calibration": "synthetic-people",
                 "num_threads": 1,
             },
             "mapping": {

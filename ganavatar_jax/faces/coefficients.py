@@ -92,6 +92,21 @@ def shared(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in known)
 
 
+def driving(names: Sequence[str]) -> tuple[str, ...]:
+    """Returns the coefficients that drive an avatar when none are chosen.
+
+    Args:
+      names: What an estimator or a file of codes offers.
+
+    Returns:
+      Those that ARKit has too, so that any source of ARKit weights can drive the avatar; all of
+      them where there are none (Deep3DFace or FLAME codes).
+
+    Source: ours.
+    """
+    return shared(names, ARKIT_NAMES) or tuple(names)
+
+
 def mirror(codes: Float[np.ndarray, "*b e"], names: Sequence[str]) -> Float[np.ndarray, "*b e"]:
     """Returns the codes of the mirrored faces: Left and Right coefficients change places.
 

@@ -71,8 +71,10 @@ class EstimatorConfig:
     refine_passes: int = 1  # times the landmarks are read again from their own region
     tile_levels: int = 2  # how often the tile side halves when the face is searched; 0: never
     assume_face: bool = False  # read the whole image as a face where the detector finds none
-    flip_average: bool = False  # also read the mirrored image and average: steadier, half as fast
+    flip_average: bool = True  # also read the mirrored image and average: steadier, half as fast
     measures: bool = False  # append the landmark distances of measures.NAMES to the code
+    # Readings to ARKit weights: "synthetic-people", a file, or "none" for MediaPipe's own 52.
+    calibration: str = "synthetic-people"
     num_threads: int = 1
 
     def __post_init__(self) -> None:

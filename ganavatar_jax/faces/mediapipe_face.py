@@ -18,6 +18,7 @@ from PIL import Image
 
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import (
+    calibration,
     coefficients,
     estimators,
     face_detector,
@@ -34,6 +35,7 @@ _MIN_TILE_PX = 64  # Faces in smaller tiles, in pixels of the given image, are b
 _MAX_REGION = 4.0  # Landmarks that ask for a larger crop, in image sides, are no face.
 _RIGHT_EYE_KEYPOINT, _LEFT_EYE_KEYPOINT = 0, 1  # of the detector
 _RIGHT_EYE, _LEFT_EYE = 33, 263  # outer eye corners among the landmarks; the person's sides
+_READ_NAMES = (*coefficients.MEDIAPIPE_NAMES, *measures.NAMES)
 
 # The landmarks whose x and y the blendshape net takes, in its order.
 # fmt: off
@@ -51,7 +53,10 @@ _BLENDSHAPE_LANDMARKS = (
 
 
 class MediaPipeFace:
-    """An `estimators.Estimator` of MediaPipe's 52 coefficients. Not safe to share by threads."""
+    """An `estimators.Estimator` of MediaPipe's 52 coefficients, or of what they are calibrated to.
+
+    Not safe to share by threads.
+    """
 
     def __init__(self, config: estimators.EstimatorConfig) -> None:
         """Finds the model file, checks it and loads its nets.
@@ -60,11 +65,15 @@ class MediaPipeFace:
           config: Where the model is, how carefully to look and what to add to the coefficients.
 
         Raises:
-          EstimatorError: the model file is missing or not the expected one.
+          EstimatorError: the model file is missing or not the expected one, or there is no such
+            calibration.
+          DataFormatError: the calibration file breaks its format.
         """
         self._config = config
-        extra = measures.NAMES if config.measures else ()
-        self.names: tuple[str, ...] = (*coefficients.MEDIAPIPE_NAMES, *extra)
+        named = config.calibration
+        self._calibration = None if named == calibration.NONE else calibration.load(named)
+        own = self._calibration.names if self._calibration else coefficients.MEDIAPIPE_NAMES
+        self.names: tuple[str, ...] = (*own, *(measures.NAMES if config.measures else ()))
         path = model_files.find(
             model_files.FACE_LANDMARKER,
             path=config.model_path,
@@ -91,13 +100,14 @@ class MediaPipeFace:
         """
         del frame
         reading = self._read(image_u8)
-        if reading is None or not self._config.flip_average:
-            return reading
-        mirrored = self._read(np.ascontiguousarray(image_u8[:, ::-1]))
-        if mirrored is None:
-            return reading
-        code = (reading.code + coefficients.mirror(mirrored.code, self.names)) / 2
-        return dataclasses.replace(reading, code=code)
+        if reading is None:
+            return None
+        code = reading.code
+        if self._config.flip_average:
+            mirrored = self._read(np.ascontiguousarray(image_u8[:, ::-1]))
+            if mirrored is not None:
+                code = (code + coefficients.mirror(mirrored.code, _READ_NAMES)) / 2
+        return dataclasses.replace(reading, code=self._finished(code))
 
     def _read(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> estimators.Reading | None:
         longest = max(image_u8.shape[:2])
@@ -113,9 +123,16 @@ class MediaPipeFace:
     def _code(self, landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " e"]:
         # The blendshape net itself removes shift and scale, so any pixel unit will do.
         (code,) = self._blendshapes(landmarks[None, _BLENDSHAPE_LANDMARKS, :2])
-        if self._config.measures:
-            code = np.concatenate([code, measures.measure(landmarks)])
-        return code
+        return np.concatenate([code, measures.measure(landmarks)])
+
+    def _finished(self, code: Float[np.ndarray, " e"]) -> Float[np.ndarray, " k"]:
+        # Everything that is read, named by _READ_NAMES, to what was asked for.
+        if self._calibration is None:
+            return coefficients.select(code, _READ_NAMES, self.names)
+        own = self._calibration.apply(code, _READ_NAMES)
+        if not self._config.measures:
+            return own
+        return np.concatenate([own, coefficients.select(code, _READ_NAMES, measures.NAMES)])
 
     def _face_regions(
         self, picture_u8: UInt8[np.ndarray, "h w 3"], *, min_tile_px: float

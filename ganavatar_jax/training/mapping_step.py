@@ -22,7 +22,8 @@ class MappingConfig:
 
     Attributes:
       network: Sizes of the network.
-      coefficients: Names of the coefficients that drive the avatar; empty takes all that vary.
+      coefficients: Names of the coefficients that drive the avatar; empty takes those
+        of the estimator that ARKit has too, or all where it has none of them.
       normalization: "standardize" or "pca" (whitened); "none" feeds raw codes, as the original.
       components: Components kept by "pca"; 0 keeps all.
       center_on_mean: Whether the network's output is added to the mean w of the pairs.

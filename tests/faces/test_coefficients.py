@@ -45,3 +45,8 @@ def test_selection_follows_the_wanted_order_for_any_batch_shape():
 def test_unknown_names_are_reported():
     with pytest.raises(ValueError, match="expected coefficients tongueOut; got _neutral"):
         coefficients.indices(coefficients.MEDIAPIPE_NAMES, ["jawOpen", "tongueOut"])
+
+
+def test_codes_without_arkit_names_drive_whole():
+    assert coefficients.driving(("exp_0", "exp_1")) == ("exp_0", "exp_1")
+    assert coefficients.driving((*ALL_NAMES, "exp_0")) == coefficients.MEDIAPIPE_NAMES[1:]

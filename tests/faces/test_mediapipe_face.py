@@ -24,8 +24,9 @@ def model_path():
 @pytest.fixture(scope="module")
 def make(model_path):
     def build(**options):
+        plain = {"calibration": "none", "flip_average": False}
         return estimators.make_estimator(
-            estimators.EstimatorConfig(model_path=str(model_path), **options)
+            estimators.EstimatorConfig(model_path=str(model_path), **(plain | options))
         )
 
     return build
@@ -175,3 +176,28 @@ def test_a_wrong_model_file_is_refused(tmp_path):
     config = estimators.EstimatorConfig(model_path=str(wrong))
     with pytest.raises(errors.EstimatorError, match="expected face_landmarker.task with sha256"):
         estimators.make_estimator(config)
+
+
+@pytest.mark.parametrize("size_px", [64, 128])
+def test_the_calibrated_default_gives_arkit_weights_of_the_right_face(make, images, size_px):
+    default = estimators.EstimatorConfig()
+    calibrated = make(calibration=default.calibration, flip_average=default.flip_average)
+    assert set(calibrated.names) <= set(coefficients.ARKIT_NAMES)
+    names = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft")
+    values = np.array(
+        [_values(calibrated, _resized(image, size_px), *names) for image in images.values()]
+    )
+    jaw, lid, smile = values.T
+    assert jaw[0] > jaw[1:].max() + 0.4
+    assert lid[0] > lid[2:].max() + 0.2  # the open mouth comes with closed eyes
+    assert lid[1] > lid[2:].max() + 0.05  # people mostly close both: one eye is read weakly
+    assert smile[[1, 3]].min() > smile[[0, 2]].max() + 0.1  # the winking face smiles a little
+
+
+def test_measures_follow_the_calibrated_coefficients(make, images):
+    plain = make(measures=True).estimate(images["smile"]).code
+    both = make(measures=True, calibration="synthetic-people")
+    assert both.names[-len(measures.NAMES) :] == measures.NAMES
+    code = both.estimate(images["smile"]).code
+    np.testing.assert_array_equal(code[-len(measures.NAMES) :], plain[-len(measures.NAMES) :])
+    assert len(code) == len(both.names)
