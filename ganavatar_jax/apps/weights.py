@@ -19,14 +19,14 @@ from ganavatar_jax.models import discriminator, encoder, generator
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 ENCODER = "encoder.safetensors"
-_PACKAGE = "package:"
 
 
 def locate(init: str) -> pathlib.Path:
     """Finds the folder a run starts from.
 
     Args:
-      init: "package:NAME" or a folder.
+      init: Name of weights that ship with the package, or a folder; a folder of that name in the
+        working directory comes second, so that a name means the same everywhere.
 
     Returns:
       The folder.
@@ -36,16 +36,14 @@ def locate(init: str) -> pathlib.Path:
 
     Source: ours.
     """
-    if init.startswith(_PACKAGE):
-        root = importlib.resources.files("ganavatar_jax") / "assets" / "weights"
-        folder = pathlib.Path(str(root / init.removeprefix(_PACKAGE)))
-        known = sorted(p.name for p in pathlib.Path(str(root)).glob("*") if p.is_dir())
-        fix = f"Known names: {', '.join(known) or 'none'}."
-    else:
-        folder = pathlib.Path(init).expanduser()
-        fix = f"Give a folder with {GENERATOR} and {DISCRIMINATOR}."
+    root = pathlib.Path(str(importlib.resources.files("ganavatar_jax") / "assets" / "weights"))
+    shipped = sorted(path.name for path in root.glob("*") if path.is_dir())
+    folder = root / init if init in shipped else pathlib.Path(init).expanduser()
     if not (folder / GENERATOR).is_file():
-        raise errors.WeightError(f"gan.init: no starting weights at {init!r}. {fix}")
+        raise errors.WeightError(
+            f"gan.init: expected the name of shipped weights ({', '.join(shipped) or 'none'}) or a "
+            f"folder with {GENERATOR}; got {init!r}. Export a run or convert weights first."
+        )
     return folder
 
 
@@ -96,7 +94,7 @@ def load_start(
     """Loads the networks of a start.
 
     Args:
-      init: "package:NAME" or a folder.
+      init: Name of shipped weights or a folder.
       g: The run's generator.
       d: The run's discriminator.
       e: The run's encoder; None leaves the start's aside.

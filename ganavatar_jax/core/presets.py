@@ -287,14 +287,18 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         {"img_resolution": 64, "channel_base": 2048, "channel_max": 128, "mapping_layers": 2}
     )
     config.gan.update({"batch_size": 8, "gamma": 1.0, "ema_kimg": 0.25, "ema_rampup": 0.3})
-    # From scratch in minutes: images are reconstructed first, the GAN phases join in later. A
-    # narrow, noisy latent holds the expression but not the camera, which is known anyway.
-    config.generator.z_dim = 16
+    # From the shipped base generator, images are reconstructed; the latent holds the expression
+    # alone, since camera and person are known.
+    config.generator.z_dim = 32
+    config.gan.init = "synthetic-heads-64"
     config.gan.reconstruct = True
-    config.gan.reconstruction.update(
-        {"warmup_iterations": 480, "noise": 0.2, "random_p": 0.15, "lpips_weight": 1.0}
+    config.gan.reconstruction.encoder.update(
+        {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "identity": "mean"}
     )
-    config.gan.reconstruction.adam.lr = 0.025
+    config.gan.reconstruction.update(
+        {"warmup_iterations": 480, "noise": 0.1, "random_p": 0.05, "lpips_weight": 1.0}
+    )
+    config.gan.reconstruction.adam.lr = 0.01
     config.frontal.update({"latents": "encoder", "count": 600, "psi": 1.0})
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
     config.devices.cpu_virtual = 2
@@ -342,7 +346,10 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "total_kimg": 0.024,
             "g_reg_interval": 2,
             "d_reg_interval": 2,
-            "reconstruction": {"warmup_iterations": 1},
+            "reconstruction": {
+                "warmup_iterations": 1,
+                "encoder": {"channel_base": 128, "channel_max": 8, "face_dim": 4},
+            },
             "snapshot_kimg": 0.008,
             "sample_kimg": 0.016,
             "log_iterations": 1,

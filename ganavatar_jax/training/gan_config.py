@@ -14,8 +14,9 @@ class GanConfig:
     """How the GAN is trained.
 
     Attributes:
-      init: Where the networks start: "" from scratch, "package:NAME" from weights that ship with
-        the package, else a folder with generator.safetensors and discriminator.safetensors.
+      init: Where the networks start: "" from scratch, the name of weights that ship with the
+        package, or a folder with generator.safetensors and, if there are any,
+        discriminator.safetensors and encoder.safetensors.
       seed: Root of all randomness of the run.
       batch_size: Images an iteration, over all devices and processes.
       total_kimg: Length of the run, thousands of images shown to D.
