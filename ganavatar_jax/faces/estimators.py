@@ -62,8 +62,9 @@ class Estimator(Protocol):
 class EstimatorConfig:
     """Which estimator to use and how carefully it looks."""
 
-    name: Literal["mediapipe", "precomputed"] = "mediapipe"
-    model_path: str | None = None  # face_landmarker.task; None: looked up, see model_files
+    name: Literal["mediapipe", "precomputed", "deep3dface"] = "mediapipe"
+    # face_landmarker.task (None: looked up, see model_files); for "deep3dface" its own weights.
+    model_path: str | None = None
     allow_download: bool = True  # whether a missing model file may be fetched
     codes_path: str | None = None  # expressions.json or .npz, for "precomputed"
     min_confidence: float = 0.5  # faces with a smaller presence score count as not readable
@@ -106,15 +107,20 @@ def make_estimator(config: EstimatorConfig) -> Estimator:
 
     Raises:
       EstimatorError: the model or codes file is missing or wrong.
+      WeightError: brought weights are damaged or of another kind.
       DataFormatError: the codes file breaks its format.
 
     Source: ours.
     """
-    # Imported here: both modules import this one, and codes from a file need no face networks.
+    # Imported here: the modules import this one, and codes from a file need no face networks.
     if config.name == "mediapipe":
         from ganavatar_jax.faces import mediapipe_face
 
         return mediapipe_face.MediaPipeFace(config)
+    if config.name == "deep3dface":
+        from ganavatar_jax.faces import deep3dface
+
+        return deep3dface.Deep3dFace(config)
     from ganavatar_jax.faces import precomputed
 
     if config.codes_path is None:
