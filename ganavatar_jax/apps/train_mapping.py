@@ -116,7 +116,9 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
 def _fit_normalizer(
     pairs: dict[str, Any], config: mapping_step.MappingConfig
 ) -> normalization.CodeNormalizer:
-    names = config.coefficients or coefficients.shared(pairs["names"], coefficients.ARKIT_NAMES)
+    # Estimators with names of their own (deep3dface) share none with ARKit: all of theirs count.
+    arkit = coefficients.shared(pairs["names"], coefficients.ARKIT_NAMES)
+    names = config.coefficients or arkit or pairs["names"]
     codes = coefficients.select(pairs["code"], pairs["names"], names)
     if config.normalization == "none":
         size = len(names)
