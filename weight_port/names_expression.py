@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from ganavatar_jax.apps import avatar
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.faces import deep3dface, normalization
 from weight_port import layouts, state_dicts
 
-KIND = "expression_mapping"
+KIND = avatar.MAPPING_KIND
 _LAYER = re.compile(r"network\.(\d{1,3})\.weight")
 
 

@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.core import config, portable
+from ganavatar_jax.apps import avatar
+from ganavatar_jax.core import config, errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
 from ganavatar_jax.training import mapping_step
+from helpers import torch_files
 from weight_port import convert, outputs, torch_pickle, verify
 
 
@@ -94,6 +96,30 @@ def test_a_network_of_ours_is_exported_as_a_function_of_raw_codes(tensors, sourc
         expected = _predict(ours, codes[:7].astype(np.float32))
         actual = _original(exported, codes[:7])
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_imported_files_make_an_avatar_without_a_run(tensors, tmp_path):
+    snapshot, mapping = tmp_path / "snapshot.pkl", tmp_path / "mapping.pth"
+    snapshot.write_bytes(torch_files.tiny_snapshot())
+    tensors["output.weight"], tensors["output.bias"] = (
+        tensors["output.weight"][:8],
+        tensors["output.bias"][:8],
+    )
+    outputs.write_named(mapping, tensors)
+    ours = tmp_path / "g.safetensors", tmp_path / "m.safetensors"
+    assert convert.main(["--kind=eg3d", f"--src={snapshot}", f"--dst={ours[0]}"]) == 0
+    assert convert.main(["--kind=mapping", f"--src={mapping}", f"--dst={ours[1]}"]) == 0
+    found = avatar.Avatar.from_files(*ours)
+    assert found.names == deep3dface.NAMES
+    code = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
+    w = found.encode(code)
+    np.testing.assert_allclose(w, _original(tensors, code), rtol=1e-5, atol=1e-5)
+    frames = found.render(w, np.repeat(found.frontal_label25[None], 2, axis=0))
+    assert frames.shape == (2, 128, 128, 3)
+    with pytest.raises(errors.WeightError, match="expected the weights of a generator"):
+        avatar.Avatar.from_files(ours[1], ours[1])
+    with pytest.raises(errors.WeightError, match="expected a mapping network"):
+        avatar.Avatar.from_files(ours[0], ours[0])
 
 
 @pytest.mark.parametrize(
