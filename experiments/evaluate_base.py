@@ -1,7 +1,6 @@
 """Measures and draws a base generator.
 
 python experiments/evaluate_base.py RUN DST
-
 RUN is a finished run of experiments/base_generator.py. Held-out people are compared with random
 heads seen from the same cameras (Frechet distance of pooled AlexNet features, not FID; the same
 distance between training and held-out people says what a perfect generator could reach), and

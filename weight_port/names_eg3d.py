@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core import errors, trees
-from weight_port import layouts, shapes_eg3d, torch_modules, torch_pickle
+from weight_port import layouts, shapes_eg3d, state_dicts, torch_modules, torch_pickle
 
 KINDS = ("generator", "discriminator")
 _BUFFERS = ("noise_const", "w_avg")
-_LISTED = 8  # names shown of each kind of mismatch, so that the message stays one line
 _MAX_OPTIONS = 10_000
 
 # (u, v) of each plane's image as axes of the world point: 0 is x, 1 is y, 2 is z.
@@ -56,11 +55,14 @@ def resample_filter() -> np.ndarray:
     return np.outer(taps, taps) / np.float32(64)
 
 
-def import_generator(module: torch_modules.ModuleNode) -> Imported:
+def import_generator(
+    module: torch_modules.ModuleNode, *, on_bytes: Callable[[int], None] | None = None
+) -> Imported:
     """Converts a snapshot's G or G_ema.
 
     Args:
       module: A TriPlaneGenerator, inert.
+      on_bytes: Called after each tensor with its size, to show progress.
 
     Returns:
       Its variables, architecture and rendering options.
@@ -71,7 +73,7 @@ def import_generator(module: torch_modules.ModuleNode) -> Imported:
     Source: EG3D reference behaviour.
     """
     _check_class(module, "TriPlaneGenerator")
-    tensors = torch_pickle.state_dict(module)
+    tensors = torch_pickle.state_dict(module, on_bytes=on_bytes)
     attributes = torch_pickle.attributes(module)
     extras = {name: tensors.pop(name) for name in [shapes_eg3d.LABEL_STD] if name in tensors}
     architecture = shapes_eg3d.generator_architecture(_shapes(tensors))
@@ -92,11 +94,14 @@ def import_generator(module: torch_modules.ModuleNode) -> Imported:
     return Imported(variables, _plain_options(architecture, "options"), rendering, extras)
 
 
-def import_discriminator(module: torch_modules.ModuleNode) -> Imported:
+def import_discriminator(
+    module: torch_modules.ModuleNode, *, on_bytes: Callable[[int], None] | None = None
+) -> Imported:
     """Converts a snapshot's D.
 
     Args:
       module: A DualDiscriminator, inert.
+      on_bytes: Called after each tensor with its size, to show progress.
 
     Returns:
       Its variables and architecture; rendering and extras are empty.
@@ -107,7 +112,7 @@ def import_discriminator(module: torch_modules.ModuleNode) -> Imported:
     Source: EG3D reference behaviour.
     """
     _check_class(module, "DualDiscriminator")
-    tensors = torch_pickle.state_dict(module)
+    tensors = torch_pickle.state_dict(module, on_bytes=on_bytes)
     attributes = torch_pickle.attributes(module)
     architecture = shapes_eg3d.discriminator_architecture(_shapes(tensors))
     _take_stored(architecture, attributes, ("c_dim", "img_resolution"))
@@ -146,22 +151,36 @@ def export_names(
 
     Source: EG3D reference behaviour.
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     tensors = {
         name: layouts.to_original(name, np.asarray(leaf)) for name, leaf in _leaves(variables)
     }
-    shapes = _shapes(tensors)
-    if kind == "generator":
-        expected = shapes_eg3d.generator_shapes(shapes_eg3d.generator_architecture(shapes))
-    else:
-        expected = shapes_eg3d.discriminator_shapes(shapes_eg3d.discriminator_architecture(shapes))
+    expected = _expected_shapes(_shapes(tensors), kind)
     stored = {name: shape for name, shape in expected.items() if not _is_filter(name)}
     _check_tensors(tensors, stored, f"{kind} variables")
     whole = {**extras} if extras else {}
     for name in expected:
         whole[name] = resample_filter() if _is_filter(name) else tensors[name]
     return whole
+
+
+def import_names(tensors: Mapping[str, np.ndarray], *, kind: str = "generator") -> dict[str, Any]:
+    """Converts a state dict under the original names; the inverse of `export_names`.
+
+    Args:
+      tensors: Arrays by original name, in the original layouts; dataset_label_std is optional.
+      kind: "generator" or "discriminator".
+
+    Returns:
+      {"params": ..., "buffers": ...}.
+
+    Raises:
+      WeightError: Tensors are missing, unexpected or misshapen.
+      ValueError: kind is unknown.
+
+    Source: EG3D reference behaviour.
+    """
+    kept = {name: array for name, array in tensors.items() if name != shapes_eg3d.LABEL_STD}
+    return _to_variables(kept, _expected_shapes(_shapes(kept), kind), kind)
 
 
 def read_plane_axes(matrices: Any) -> str:
@@ -191,6 +210,14 @@ def read_plane_axes(matrices: Any) -> str:
         "the renderer's plane_axes are neither EG3D's original ones (XY, XZ, ZX) nor the fixed "
         "ones (XY, XZ, ZY); planes would be sampled wrongly"
     )
+
+
+def _expected_shapes(shapes: shapes_eg3d.Shapes, kind: str) -> shapes_eg3d.Shapes:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    if kind == "generator":
+        return shapes_eg3d.generator_shapes(shapes_eg3d.generator_architecture(shapes))
+    return shapes_eg3d.discriminator_shapes(shapes_eg3d.discriminator_architecture(shapes))
 
 
 def _check_class(module: torch_modules.ModuleNode, expected: str) -> None:
@@ -232,29 +259,7 @@ def _to_variables(
 def _check_tensors(
     tensors: Mapping[str, np.ndarray], expected: shapes_eg3d.Shapes, what: str
 ) -> None:
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
-    misshapen = [
-        f"{name} (expected {_describe(expected[name], 'float32')}, "
-        f"found {_describe(tensors[name].shape, str(tensors[name].dtype))})"
-        for name in expected
-        if name in tensors
-        and (tensors[name].shape != expected[name] or tensors[name].dtype != np.float32)
-    ]
-    if missing or unexpected or misshapen:
-        raise errors.WeightError(
-            f"{what}: the tensors do not fit the architecture; missing {_listing(missing)}; "
-            f"unexpected {_listing(unexpected)}; wrong shape {_listing(misshapen)}"
-        )
-
-
-def _describe(shape: shapes_eg3d.Shape, dtype: str) -> str:
-    return f"{'x'.join(map(str, shape)) or 'scalar'} {dtype}"
-
-
-def _listing(names: list[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"({len(names)}): {', '.join(names[:_LISTED])}{more}" if names else "(0): none"
+    state_dicts.check(tensors, {name: (s, "float32") for name, s in expected.items()}, what)
 
 
 def _init_kwargs(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -303,7 +308,7 @@ def _plain_options(value: Any, what: str) -> Any:
     return copy(value)
 
 
-IMPORTERS: dict[str, Callable[[torch_modules.ModuleNode], Imported]] = {
+IMPORTERS: dict[str, Callable[..., Imported]] = {
     "generator": import_generator,
     "discriminator": import_discriminator,
 }

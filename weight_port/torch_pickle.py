@@ -8,7 +8,7 @@ the allow-list ends the reading with an error that names it. There is no fallbac
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -100,11 +100,14 @@ def read_checkpoint(path: str | pathlib.Path) -> Any:
         raise errors.WeightError(f"{path}: {error}") from error
 
 
-def state_dict(module: torch_modules.ModuleNode) -> dict[str, np.ndarray]:
+def state_dict(
+    module: torch_modules.ModuleNode, *, on_bytes: Callable[[int], None] | None = None
+) -> dict[str, np.ndarray]:
     """Collects a module's parameters and persistent buffers under their dotted names.
 
     Args:
       module: A module of a snapshot.
+      on_bytes: Called after each tensor with its size, to show progress.
 
     Returns:
       Owned arrays by name, in the module's own order.
@@ -114,7 +117,12 @@ def state_dict(module: torch_modules.ModuleNode) -> dict[str, np.ndarray]:
 
     Source: torch.nn.Module.state_dict.
     """
-    return {name: tensor.to_plain() for name, tensor in named_tensors(module).items()}
+    found = {}
+    for name, tensor in named_tensors(module).items():
+        found[name] = tensor.to_plain()
+        if on_bytes is not None:
+            on_bytes(tensor.nbytes)
+    return found
 
 
 def named_tensors(module: torch_modules.ModuleNode) -> dict[str, torch_tensors.Tensor]:

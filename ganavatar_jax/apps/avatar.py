@@ -25,6 +25,7 @@ from ganavatar_jax.models import generator
 from ganavatar_jax.training import mapping_step, run_dir
 
 MAPPING_FILE = "mapping.safetensors"
+MAPPING_KIND = "expression_mapping"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,46 @@ class Avatar:
         stored = json.loads((path / "config.json").read_text())
         resolved = config_lib.resolve(experiment.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
+
+    @classmethod
+    def from_files(
+        cls, generator_file: str | pathlib.Path, mapping_file: str | pathlib.Path
+    ) -> "Avatar":
+        """Loads an avatar from two files, without a run: imported or exported weights.
+
+        Args:
+          generator_file: A generator.safetensors; its header says how it is rendered.
+          mapping_file: A mapping.safetensors.
+
+        Returns:
+          The avatar.
+
+        Raises:
+          WeightError: a file is damaged, of another kind, or the two do not fit each other.
+
+        Source: ours.
+        """
+        path = pathlib.Path(generator_file)
+        metadata = portable.read_metadata(path)
+        if metadata.get("kind") != "generator":
+            raise errors.WeightError(
+                f"{path}: expected the weights of a generator; got {metadata.get('kind')!r}."
+            )
+        try:
+            g_config = config_lib.resolve(generator.GeneratorConfig, metadata["architecture"])
+        except errors.ConfigError as error:
+            raise errors.WeightError(
+                f"{path}: its header is of another version: {error}"
+            ) from error
+        abstract = jax.eval_shape(lambda k: generator.init(k, g_config), jax.random.key(0))
+        g = weights.load_network(path, abstract)
+        found = _assemble(g, g_config, pathlib.Path(mapping_file))
+        if len(found.mean_w) != g_config.w_dim:
+            raise errors.WeightError(
+                f"{mapping_file}: maps to w of length {len(found.mean_w)}; the generator takes "
+                f"{g_config.w_dim}. Use the mapping that was trained with it."
+            )
+        return found
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -173,12 +214,20 @@ def load(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Avata
     """
     opened.require_stage("train_mapping", task="train_mapping")
     g = load_generator(resolved, opened)
-    variables, metadata = portable.load_params(
-        opened.folder("checkpoints", "export") / MAPPING_FILE
-    )
+    return _assemble(g, resolved.generator, opened.folder("checkpoints", "export") / MAPPING_FILE)
+
+
+def _assemble(
+    g: dict[str, Any], g_config: generator.GeneratorConfig, mapping_file: pathlib.Path
+) -> Avatar:
+    variables, metadata = portable.load_params(mapping_file)
+    if metadata.get("kind") != MAPPING_KIND:
+        raise errors.WeightError(
+            f"{mapping_file}: expected a mapping network; got {metadata.get('kind')!r}."
+        )
     return Avatar(
         g=g,
-        g_config=resolved.generator,
+        g_config=g_config,
         mapping=jax.tree.map(jnp.asarray, variables["params"]),
         mapping_config=config_lib.resolve(mapping_step.MappingConfig, metadata["mapping"]),
         normalizer=normalization.from_dict(metadata["normalizer"]),

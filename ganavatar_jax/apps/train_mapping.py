@@ -104,7 +104,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
             "buffers": {"mean_w": np.asarray(mean_w, np.float32)},
         },
         {
-            "kind": "expression_mapping",
+            "kind": avatar.MAPPING_KIND,
             "mapping": dataclasses.asdict(config),
             "normalizer": normalizer.to_dict(),
             "frontal_label25": label25,

@@ -103,12 +103,14 @@ def load_start(
       The networks.
 
     Raises:
-      WeightError: there is no such start, or it does not fit the run's networks.
+      WeightError: there is no such start, or it does not fit the run's networks, or was trained
+        with other options that decide what its numbers mean.
 
     Source: ours.
     """
     folder = locate(init)
     key = jax.random.key(0)
+    _check_meaning(folder / GENERATOR, g)
     abstract = {
         GENERATOR: jax.eval_shape(lambda k: generator.init(k, g), key),
         DISCRIMINATOR: jax.eval_shape(lambda k: discriminator.init(k, d), key),
@@ -139,6 +141,34 @@ def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig
         lambda k: encoder.init(k, config, resolution=g.img_resolution, z_dim=g.z_dim),
         jax.random.key(0),
     )
+
+
+def _check_meaning(path: pathlib.Path, config: generator.GeneratorConfig) -> None:
+    """Refuses weights whose shapes fit but whose planes or decoder mean something else."""
+    stored = portable.read_metadata(path).get("architecture")
+    if not isinstance(stored, dict):
+        return  # made by hand: nothing is known about it
+    render = stored.get("render")
+    facts = {**stored, **(render if isinstance(render, dict) else {})}
+    values = {
+        "render.plane_axes": (facts.get("plane_axes"), config.render.plane_axes),
+        "render.box_warp": (facts.get("box_warp"), config.render.box_warp),
+        "decoder_lr_multiplier": (
+            facts.get("decoder_lr_multiplier"),
+            config.decoder_lr_multiplier,
+        ),
+    }
+    for name, (found, wanted) in values.items():
+        if found is not None and found != wanted:
+            again = (
+                ", or convert it again with --override_axes if you know better than the file"
+                if name.endswith("plane_axes")
+                else ""
+            )
+            raise errors.WeightError(
+                f"{path}: was trained with {name} {found!r}, the config says {wanted!r}; set "
+                f"--config.generator.{name}={found}{again}."
+            )
 
 
 def save_networks(

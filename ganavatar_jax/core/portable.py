@@ -6,11 +6,12 @@
 in it can be executed.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -41,9 +42,8 @@ def save_params(
     Source: the safetensors format; header fields are ours.
     """
     _check_names(variables)
-    tensors = {
-        name: np.array(leaf, order="C", ndmin=0) for name, leaf in trees.flatten_names(variables)
-    }
+    # Not copied where that can be avoided: the largest networks fill hundreds of megabytes.
+    tensors = {name: np.asarray(leaf, order="C") for name, leaf in trees.flatten_names(variables)}
     header = {
         "format": FORMAT,
         "metadata": dict(metadata),
@@ -51,7 +51,16 @@ def save_params(
     }
     # One entry only: safetensors writes several in random order.
     entry = {_ENTRY: json.dumps(header, sort_keys=True)}
-    files.write_atomic(path, safetensors.numpy.save(tensors, metadata=entry))
+    with files.atomic_path(path) as temporary:
+        try:
+            # Written tensor by tensor: the bytes of the whole file would be copied twice.
+            temporary.touch()
+            mode = temporary.stat().st_mode  # safetensors makes files only their owner may read
+            safetensors.numpy.save_file(tensors, temporary, metadata=entry)
+            temporary.chmod(mode)
+        except (OSError, safetensors.SafetensorError) as error:
+            reason = error if isinstance(error, OSError) else OSError(str(error))
+            raise files.write_error(path, reason) from error
 
 
 def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -70,23 +79,32 @@ def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     Source: the safetensors format; header fields are ours.
     """
     path = pathlib.Path(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            entries = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except OSError as error:
-        reason = error.strerror or "no such file, or not readable"
-        raise errors.WeightError(
-            f"{path}: weight file cannot be read ({reason}); check the path."
-        ) from error
-    except (safetensors.SafetensorError, TypeError, KeyError) as error:
-        raise errors.WeightError(
-            f"{path}: expected a safetensors file; it is damaged or of another kind ({error}). "
-            f"Copy or convert it again."
-        ) from error
+    with _open(path) as file:
+        entries = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     header = _read_header(path, entries)
     _check_digests(path, tensors, header["sha256"])
     return trees.unflatten_names(tensors), header["metadata"]
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what was stored with the weights, without reading these.
+
+    Args:
+      path: A file made by `save_params`.
+
+    Returns:
+      The metadata.
+
+    Raises:
+      WeightError: the file is missing or not in this format.
+
+    Source: the safetensors format; header fields are ours.
+    """
+    path = pathlib.Path(path)
+    with _open(path) as file:
+        entries = file.metadata() or {}
+    return _read_header(path, entries)["metadata"]
 
 
 def check_fit(
@@ -131,6 +149,23 @@ def check_fit(
             f"{what} does not fit the networks of this config: {'; '.join(parts)}. Use the config "
             f"it was made with."
         )
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[Any]:
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or "no such file, or not readable"
+        raise errors.WeightError(
+            f"{path}: weight file cannot be read ({reason}); check the path."
+        ) from error
+    except (safetensors.SafetensorError, TypeError, KeyError) as error:
+        raise errors.WeightError(
+            f"{path}: expected a safetensors file; it is damaged or of another kind ({error}). "
+            f"Copy or convert it again."
+        ) from error
 
 
 def _check_names(tree: Mapping[str, Any]) -> None:

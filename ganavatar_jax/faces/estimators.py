@@ -62,8 +62,9 @@ class Estimator(Protocol):
 class EstimatorConfig:
     """Which estimator to use and how carefully it looks."""
 
-    name: Literal["mediapipe", "precomputed"] = "mediapipe"
-    model_path: str | None = None  # face_landmarker.task; None: looked up, see model_files
+    name: Literal["mediapipe", "precomputed", "deep3dface"] = "mediapipe"
+    # face_landmarker.task (None: looked up, see model_files); for "deep3dface" its own weights.
+    model_path: str | None = None
     allow_download: bool = True  # whether a missing model file may be fetched
     codes_path: str | None = None  # expressions.json or .npz, for "precomputed"
     min_confidence: float = 0.5  # faces with a smaller presence score count as not readable
@@ -71,9 +72,9 @@ class EstimatorConfig:
     refine_passes: int = 1  # times the landmarks are read again from their own region
     tile_levels: int = 2  # how often the tile side halves when the face is searched; 0: never
     assume_face: bool = False  # read the whole image as a face where the detector finds none
-    flip_average: bool = True  # also read the mirrored image and average: steadier, half as fast
+    flip_average: bool = True  # MediaPipe also reads the mirrored image: steadier
     measures: bool = False  # append the landmark distances of measures.NAMES to the code
-    # Readings to ARKit weights: "synthetic-people", a file, or "none" for MediaPipe's own 52.
+    # MediaPipe readings to ARKit weights: "synthetic-people", a file, or "none" for its own 52.
     calibration: str = "synthetic-people"
     num_threads: int = 1
 
@@ -108,15 +109,20 @@ def make_estimator(config: EstimatorConfig) -> Estimator:
 
     Raises:
       EstimatorError: the model or codes file is missing or wrong.
+      WeightError: brought weights are damaged or of another kind.
       DataFormatError: the codes file breaks its format.
 
     Source: ours.
     """
-    # Imported here: both modules import this one, and codes from a file need no face networks.
+    # Imported here: the modules import this one, and codes from a file need no face networks.
     if config.name == "mediapipe":
         from ganavatar_jax.faces import mediapipe_face
 
         return mediapipe_face.MediaPipeFace(config)
+    if config.name == "deep3dface":
+        from ganavatar_jax.faces import deep3dface
+
+        return deep3dface.Deep3dFace(config)
     from ganavatar_jax.faces import precomputed
 
     if config.codes_path is None:

@@ -1,9 +1,10 @@
-"""Frechet distance between two sets of images, from pooled AlexNet features.
+"""Frechet distance between two sets of images, from pooled features of a network.
 
-The number is called `alexnet_frechet_distance` everywhere, because it is NOT the FID: FID uses
-Inception features, and the two are not comparable. Use it to compare our own runs with each other
-at an equal number of images: like FID it is biased upwards when images are few, and with fewer
-images than features (256) the covariances are singular.
+`alexnet_frechet_distance` needs no weights but LPIPS's, and is NOT the FID: the two are not
+comparable. Use it to compare our own runs with each other at an equal number of images: like the
+FID it is biased upwards when images are few, and with fewer images than features (256) the
+covariances are singular. `fid` is the FID, of statistics that `metrics.inception` makes with
+weights the user brings.
 
 Sums are float64 on the host, and statistics merge, so that images may come in any order and from
 several processes.
@@ -90,11 +91,9 @@ def merge(first: FeatureStatistics, second: FeatureStatistics) -> FeatureStatist
 
 
 def alexnet_frechet_distance(real: FeatureStatistics, generated: FeatureStatistics) -> float:
-    """Gives the squared Frechet distance of two Gaussians fitted to the features.
+    """Gives the squared Frechet distance of two Gaussians fitted to AlexNet features.
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), covariances with divisor n. The root's trace is
-    taken from the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2), which stays real when
-    covariances are singular.
+    Covariances have the divisor n.
 
     Args:
       real: Statistics of real images.
@@ -108,13 +107,44 @@ def alexnet_frechet_distance(real: FeatureStatistics, generated: FeatureStatisti
 
     Source: Dowson and Landau 1982; Heusel et al. 2017 with other features.
     """
+    _check_counts("alexnet_frechet_distance", real, generated)
+    return _distance(real, generated, ddof=0)
+
+
+def fid(real: FeatureStatistics, generated: FeatureStatistics) -> float:
+    """Gives the FID: the same distance of Inception features, covariances with divisor n - 1.
+
+    Args:
+      real: Statistics of real images, from `inception.from_images`.
+      generated: Statistics of generated images.
+
+    Returns:
+      The FID; 0 for equal statistics.
+
+    Raises:
+      ValueError: a set holds fewer than two images.
+
+    Source: Heusel et al. 2017, equation 6.
+    """
+    _check_counts("fid", real, generated)
+    return _distance(real, generated, ddof=1)
+
+
+def _check_counts(name: str, real: FeatureStatistics, generated: FeatureStatistics) -> None:
     if min(real.count, generated.count) < 2:
         raise ValueError(
-            f"alexnet_frechet_distance needs at least 2 images on each side; got {real.count} "
-            f"and {generated.count}."
+            f"{name} needs at least 2 images on each side; got {real.count} and {generated.count}."
         )
-    mean_r, covariance_r = _moments(real)
-    mean_g, covariance_g = _moments(generated)
+
+
+def _distance(real: FeatureStatistics, generated: FeatureStatistics, *, ddof: int) -> float:
+    """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
+
+    The root's trace is taken from the eigenvalues of the symmetric C1^(1/2) C2 C1^(1/2), which
+    stays real when covariances are singular.
+    """
+    mean_r, covariance_r = _moments(real, ddof=ddof)
+    mean_g, covariance_g = _moments(generated, ddof=ddof)
     values, vectors = np.linalg.eigh(covariance_r)
     root = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
     overlap = np.clip(np.linalg.eigvalsh(root @ covariance_g @ root), 0.0, None)
@@ -124,10 +154,11 @@ def alexnet_frechet_distance(real: FeatureStatistics, generated: FeatureStatisti
 
 
 def _moments(
-    statistics: FeatureStatistics,
+    statistics: FeatureStatistics, *, ddof: int
 ) -> tuple[Float[np.ndarray, " e"], Float[np.ndarray, "e e"]]:
     mean = statistics.total / statistics.count
-    return mean, statistics.outer / statistics.count - np.outer(mean, mean)
+    covariance = statistics.outer / statistics.count - np.outer(mean, mean)
+    return mean, covariance * (statistics.count / (statistics.count - ddof))
 
 
 @jax.jit

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import errors, numpy_pickle, trees
+from ganavatar_jax.core import errors, npz_files, numpy_pickle, trees
 from ganavatar_jax.core.arrays import Array, Float
 
 NetName = Literal["alex", "vgg"]
@@ -273,14 +273,7 @@ def _open_wheel(net: NetName) -> tuple[str, Callable[[str], np.ndarray | None]]:
 
 
 def _open_npz(net: NetName, path: pathlib.Path) -> tuple[str, Callable[[str], np.ndarray | None]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError) as error:
-        raise errors.WeightError(
-            f"{path}: expected an .npz with LPIPS weights; got {type(error).__name__}: {error}. "
-            f"Give an .npz with keys {net}.conv0.kernel, {net}.conv0.bias, {net}.head0, ..."
-        ) from error
+    arrays = npz_files.read(path)
     return str(path), lambda name: arrays.get(f"{net}.{name}")
 
 

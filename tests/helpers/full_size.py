@@ -13,6 +13,7 @@ import numpy as np
 
 from ganavatar_jax.core import trees
 from ganavatar_jax.geometry import cameras
+from helpers import torch_files
 from weight_port import layouts
 
 LIST = pathlib.Path(__file__).parents[1] / "weight_port" / "eg3d_state_dict.tsv"
@@ -44,13 +45,43 @@ def our_name(key: str) -> str:
 
 def variables(network: str) -> dict[str, Any]:
     """Makes the variables of "G_ema" or "D"."""
-    flat = {}
-    for index, row in enumerate(rows(network)):
-        if is_variable(row):
-            value = _value(row["key"], shape_of(row), np.random.RandomState(1000 + index))
-            ours = layouts.to_ours(row["key"], np.asarray(value, np.float32))
-            flat[our_name(row["key"])] = jnp.asarray(ours)
+    flat = {
+        our_name(key): jnp.asarray(layouts.to_ours(key, value))
+        for key, value in tensors(network).items()
+        if not key.endswith(_LEFT_OUT)
+    }
     return trees.unflatten_names(flat)
+
+
+def tensors(network: str) -> dict[str, np.ndarray]:
+    """Makes the state dict of "G_ema" or "D", under the original's names and layouts."""
+    found = {}
+    for index, row in enumerate(rows(network)):
+        value = _value(row["key"], shape_of(row), np.random.RandomState(1000 + index))
+        found[row["key"]] = np.asarray(value, np.float32)
+    return found
+
+
+def snapshot() -> bytes:
+    """Writes the networks as a snapshot of the original, source texts blank; G equals G_ema."""
+    rendering = {
+        **torch_files.RENDERING,
+        "depth_resolution": 48,
+        "depth_resolution_importance": 48,
+        "superresolution_module": "training.superresolution.SuperresolutionHybrid8XDC",
+    }
+    options = {"channel_base": 32768, "channel_max": 512, "sr_num_fp16_res": 4}
+    attributes = {"z_dim": 512, "w_dim": 512, "img_resolution": 512, "_init_kwargs": options}
+    g = torch_files.generator(
+        tensors("G_ema"),
+        sr_class="SuperresolutionHybrid8XDC",
+        neural_rendering_resolution=128,
+        rendering_kwargs=rendering,
+        **attributes,
+    )
+    d_options = {**options, "num_fp16_res": 4, "conv_clamp": 256}
+    d = torch_files.discriminator(tensors("D"), img_resolution=512, _init_kwargs=d_options)
+    return torch_files.snapshot(G=g, D=d, G_ema=g)
 
 
 def labels() -> np.ndarray:
@@ -63,8 +94,10 @@ def labels() -> np.ndarray:
 
 
 def _value(key: str, shape: tuple[int, ...], draws: np.random.RandomState) -> Any:
+    if key.endswith("resample_filter"):
+        return np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
     value = draws.randn(*shape)
-    *_, owner, leaf = key.split(".")
+    owner, leaf = f".{key}".split(".")[-2:]
     if "mapping." in key and owner.startswith("fc"):
         return {"weight": 100.0, "bias": 10.0}[leaf] * value
     if key.endswith("affine.bias"):

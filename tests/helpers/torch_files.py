@@ -239,6 +239,17 @@ TINY_DISCRIMINATOR = {
     "channel_max": 4,
     "num_mapping_layers": 3,
 }
+RENDERING = {
+    "depth_resolution": 4,
+    "depth_resolution_importance": 4,
+    "ray_start": 2.25,
+    "ray_end": 3.3,
+    "box_warp": 1,
+    "white_back": False,
+    "reg_type": "l1",
+    "c_scale": 1.0,
+    "superresolution_module": "training.superresolution.SuperresolutionHybrid2X",
+}
 _PLANES = {"fixed": ([2, 1, 0],), "original": ([2, 0, 1],), "odd": ([1, 2, 0],)}
 _FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]).astype(np.float32) / 64
 _CLASSES = {
@@ -285,9 +296,11 @@ def network(
 ) -> Any:
     """Nests flat tensors into modules, as EG3D pickles them."""
     extra = {"": dict(attributes), "renderer": {}}
+    classes = {**_CLASSES, "": class_name}
     if class_name == "TriPlaneGenerator":
+        classes["superresolution"] = extra[""].pop("sr_class", _CLASSES["superresolution"])
         extra["renderer"] = {"plane_axes": extra[""].pop("plane_axes", plane_axes("fixed"))}
-    return _nest("", tensors, extra, {**_CLASSES, "": class_name})
+    return _nest("", tensors, extra, classes)
 
 
 def _nest(path: str, tensors: Mapping[str, Any], extra: Any, classes: Mapping[str, str]) -> Any:
@@ -309,13 +322,16 @@ def _nest(path: str, tensors: Mapping[str, Any], extra: Any, classes: Mapping[st
 
 
 def generator(tensors: Mapping[str, np.ndarray], **changes: Any) -> Any:
-    """A tiny TriPlaneGenerator; `changes` replace or add attributes."""
+    """A tiny TriPlaneGenerator; `changes` replace or add attributes.
+
+    Two are not attributes of the root: plane_axes (the renderer's) and sr_class (a class name).
+    """
     easy = Name("dnnlib.util", "EasyDict")
     attributes = {
         **{name: TINY_GENERATOR[name] for name in ("z_dim", "w_dim", "c_dim", "img_channels")},
         "img_resolution": 128,
         "neural_rendering_resolution": 32,
-        "rendering_kwargs": {"ray_start": 2.25, "white_back": False, "reg_type": "l1"},
+        "rendering_kwargs": RENDERING,
         "_last_planes": None,
         "_init_args": (),
         "_init_kwargs": New(easy, (), {"channel_base": 32, "channel_max": 4}),

@@ -111,7 +111,7 @@ def test_the_architecture_is_read_from_the_file(load):
         "conv_clamp": None,
     }
     assert imported.architecture == expected
-    assert imported.rendering == {"ray_start": 2.25, "white_back": False, "reg_type": "l1"}
+    assert imported.rendering == torch_files.RENDERING
 
 
 @pytest.mark.parametrize("name", list(shapes_eg3d.SUPERRESOLUTIONS))
@@ -171,7 +171,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_three_lists(load):
         names_eg3d.import_generator(module)
     text = str(caught.value)
     assert "missing (1): decoder.net.2.weight;" in text
-    assert "unexpected (1): decoder.net.4.weight;" in text
+    assert "unexpected (1): 'decoder.net.4.weight';" in text
     assert "wrong shape (2): backbone.mapping.embed.bias (expected 8 float32, found 8 float16)" in (
         text
     )

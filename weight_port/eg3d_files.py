@@ -1,0 +1,211 @@
+"""EG3D snapshots to portable files, and portable files back to the original names.
+
+A start for training is a folder with `generator.safetensors` and `discriminator.safetensors`, the
+layout of `apps.weights`. Headers hold the configuration as this package names it
+("architecture"), what the snapshot said under the original names ("original"), the statistic of
+the training labels if there was one ("extras"), and where the numbers come from ("provenance").
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ganavatar_jax.core import config as config_lib
+from ganavatar_jax.core import errors, portable
+from weight_port import configs_eg3d, names_eg3d, outputs, torch_pickle
+
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+NETWORKS = {"G_ema": "generator", "G": "generator", "D": "discriminator"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportOptions:
+    """How a snapshot is imported.
+
+    Attributes:
+      network: "G_ema", "G" or "D"; for a folder, which generator.
+      plane_axes: Axes to insist on; None takes the file's.
+      override_axes: Whether the file's axes may be contradicted.
+      overwrite: Whether files of another origin may be replaced.
+    """
+
+    network: str = "G_ema"
+    plane_axes: configs_eg3d.PlaneAxes | None = None
+    override_axes: bool = False
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A portable file of a conversion; `fresh` tells whether it was written now."""
+
+    path: pathlib.Path
+    metadata: Mapping[str, Any]
+    fresh: bool
+
+
+def convert(src: pathlib.Path, dst: pathlib.Path, options: ImportOptions) -> list[Output]:
+    """Converts a snapshot's networks.
+
+    Args:
+      src: The snapshot.
+      dst: A *.safetensors file for one network; any other name is a folder for both.
+      options: Which network, and what to insist on.
+
+    Returns:
+      The files, those that were there already included.
+
+    Raises:
+      WeightError: The snapshot cannot be read safely, is not EG3D's, contradicts the options, or
+        another file is in the way.
+      RunError: A file cannot be written.
+
+    Source: ours.
+    """
+    if dst.suffix == ".safetensors":
+        targets = {options.network: dst}
+    else:
+        targets = {options.network: dst / GENERATOR, "D": dst / DISCRIMINATOR}
+    digest = outputs.hash_source(src)
+    found, todo = [], {}
+    for network, path in targets.items():
+        provenance = _provenance(src, digest, network, options)
+        metadata = outputs.find_made(path, provenance, overwrite=options.overwrite)
+        if metadata is not None and _has_axes(metadata, options.plane_axes):
+            found.append(Output(path, metadata, fresh=False))
+        else:
+            todo[network] = path
+    if todo:
+        snapshot = torch_pickle.read_snapshot(src)
+        for network, path in todo.items():
+            metadata = _import(snapshot, network, path, digest, options)
+            found.append(Output(path, metadata, fresh=True))
+    return found
+
+
+def load_imported(src: pathlib.Path, network: str) -> names_eg3d.Imported:
+    """Reads one network of a snapshot.
+
+    Args:
+      src: The snapshot.
+      network: "G_ema", "G" or "D".
+
+    Returns:
+      The network in our terms.
+
+    Raises:
+      WeightError: The snapshot cannot be read safely, or is not EG3D's; names the file.
+
+    Source: ours.
+    """
+    return _read_network(torch_pickle.read_snapshot(src), network)
+
+
+def configuration(imported: names_eg3d.Imported, network: str) -> Any:
+    """Makes the configuration of an imported network.
+
+    Args:
+      imported: The network.
+      network: "G_ema", "G" or "D".
+
+    Returns:
+      A GeneratorConfig or a DiscriminatorConfig.
+
+    Raises:
+      WeightError: An option has no counterpart.
+
+    Source: ours.
+    """
+    if NETWORKS[network] == "generator":
+        return configs_eg3d.generator_config(imported.architecture, imported.rendering)
+    return configs_eg3d.discriminator_config(imported.architecture)
+
+
+def export(src: pathlib.Path, dst: pathlib.Path) -> dict[str, np.ndarray]:
+    """Writes a portable generator or discriminator under the original names.
+
+    Args:
+      src: A file of `convert`, or of a run's checkpoints/export.
+      dst: *.safetensors, *.npz or *.pth.
+
+    Returns:
+      What was written: arrays by original name.
+
+    Raises:
+      WeightError: The source is damaged or of another kind, or the suffix is unknown.
+      RunError: The file cannot be written.
+
+    Source: ours.
+    """
+    variables, metadata = portable.load_params(src)
+    kind = metadata.get("kind")
+    if kind not in names_eg3d.KINDS:
+        raise errors.WeightError(
+            f"{src}: expected the weights of a generator or discriminator; got {kind!r}. Use "
+            "--kind=mapping or --kind=deep3d for those"
+        )
+    extras = {
+        name: np.asarray(values, np.float32) for name, values in metadata.get("extras", {}).items()
+    }
+    try:
+        tensors = names_eg3d.export_names(variables, kind=kind, extras=extras)
+    except errors.WeightError as error:
+        raise errors.WeightError(f"{src}: {error}") from error
+    outputs.write_named(dst, tensors)
+    return tensors
+
+
+def _import(
+    snapshot: torch_pickle.Snapshot,
+    network: str,
+    path: pathlib.Path,
+    digest: str,
+    options: ImportOptions,
+) -> dict[str, Any]:
+    imported = _read_network(snapshot, network)
+    try:
+        config = configuration(imported, network)
+        if NETWORKS[network] == "generator":
+            config = configs_eg3d.with_plane_axes(
+                config, options.plane_axes, override=options.override_axes
+            )
+    except errors.WeightError as error:
+        raise errors.WeightError(f"{snapshot.path}: {network}: {error}") from error
+    metadata = {
+        "kind": NETWORKS[network],
+        "architecture": config_lib.to_dict(config),
+        "original": {"architecture": imported.architecture, "rendering": imported.rendering},
+        "extras": {name: array.tolist() for name, array in imported.extras.items()},
+        "provenance": _provenance(snapshot.path, digest, network, options),
+    }
+    portable.save_params(path, imported.variables, metadata)
+    return metadata
+
+
+def _read_network(snapshot: torch_pickle.Snapshot, network: str) -> names_eg3d.Imported:
+    module = snapshot[network]
+    try:
+        total = sum(tensor.nbytes for tensor in torch_pickle.named_tensors(module).values())
+        with outputs.bar(total, network) as shown:
+            return names_eg3d.IMPORTERS[NETWORKS[network]](
+                module, on_bytes=lambda count: shown.update(outputs.megabytes(count))
+            )
+    except errors.WeightError as error:
+        raise errors.WeightError(f"{snapshot.path}: {network}: {error}") from error
+
+
+def _has_axes(metadata: Mapping[str, Any], requested: str | None) -> bool:
+    render = metadata["architecture"].get("render", {})  # a discriminator has none
+    return requested is None or render.get("plane_axes", requested) == requested
+
+
+def _provenance(
+    src: pathlib.Path, digest: str, network: str, options: ImportOptions
+) -> dict[str, Any]:
+    facts = {"file": src.name, "sha256": digest, "network": network, "format": "eg3d"}
+    if options.override_axes and options.plane_axes and network != "D":
+        facts["plane_axes_overridden"] = options.plane_axes
+    return facts
