@@ -1,11 +1,12 @@
 """Measures and draws a base generator.
 
 python experiments/evaluate_base.py RUN DST
+
 RUN is a finished run of experiments/base_generator.py. Held-out people are compared with random
 heads seen from the same cameras (Frechet distance of pooled AlexNet features, not FID; the same
-distance between training and held-out people says what a perfect generator could reach), and
-with their own reconstruction. Pictures: random heads from four sides, walks between two of them,
-and one head whose first expression entries move.
+distance between held-out people and training people seen from the nearest cameras says what a
+perfect generator could reach), and with their own reconstruction. Pictures: random heads from
+four sides, walks between two of them, and one head whose first expression entries move.
 """
 
 import argparse
@@ -98,7 +99,7 @@ def measure(base: Base, train: pipeline.FrameTable, test: pipeline.FrameTable) -
     z = np.random.default_rng(0).normal(size=(count, base.config.generator.z_dim))
     held_out = frechet.from_images(alex, test.image)
     drawn = frechet.from_images(alex, base.render(z, test.label25))
-    floor = frechet.from_images(alex, train.image[:: len(train.image) // count][:count])
+    floor = frechet.from_images(alex, train.image[nearest_cameras(train.label25, test.label25)])
     rebuilt = base.render(base.encode(test.image, test.label25), test.label25)
     compared = per_frame.compare(test.image, {"rebuilt": rebuilt}, {"alex": alex})["rebuilt"]
     return {
@@ -110,6 +111,17 @@ def measure(base: Base, train: pipeline.FrameTable, test: pipeline.FrameTable) -
         "reconstruction": {name: float(values.mean()) for name, values in compared.items()},
         "reading_correlation": correlate(base, train, test),
     }
+
+
+def nearest_cameras(label25: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Finds for each wanted camera the nearest other one, each at most once."""
+    centres, free = label25[:, 3:12:4], np.ones(len(label25), bool)
+    chosen = []
+    for centre in wanted[:, 3:12:4]:
+        apart = np.where(free, np.linalg.norm(centres - centre, axis=1), np.inf)
+        chosen.append(int(apart.argmin()))
+        free[chosen[-1]] = False
+    return np.array(chosen)
 
 
 def correlate(base: Base, train: pipeline.FrameTable, test: pipeline.FrameTable) -> dict[str, Any]:
