@@ -296,15 +296,21 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "identity": "mean"}
     )
     config.gan.reconstruction.update(
-        {"warmup_iterations": 480, "noise": 0.1, "random_p": 0.05, "lpips_weight": 1.0}
+        {
+            "warmup_iterations": 480,
+            "noise": 0.05,
+            "random_p": 0.05,
+            "lpips_weight": 1.0,
+            "focus_weight": 16.0,
+        }
     )
     config.gan.reconstruction.adam.lr = 0.01
-    config.frontal.update({"latents": "encoder", "count": 600, "psi": 1.0})
+    config.frontal.update({"latents": "encoder", "count": 900, "psi": 1.0})
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
     config.devices.cpu_virtual = 2
     config.parallel = "shard_map"
     # Few pairs: without noise on the codes, a wink that none of them shows leaves all faces behind.
-    config.mapping.update({"latent_steps": 2000, "steps": 100, "code_noise": 0.3})
+    config.mapping.update({"latent_steps": 2000, "steps": 100, "code_noise": 0.22})
     return config
 
 
