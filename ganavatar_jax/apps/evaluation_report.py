@@ -32,6 +32,14 @@ _SHEET_TILE_PX = 192
 _VIDEO_TILE_PX = 256
 _ERROR_FULL_SCALE = 64  # Mean absolute error over RGB, of 255, that is drawn white.
 
+_RESERVED = (
+    "ours",
+    "regions",
+    "code_correlation",
+    "code_correlation_both_sides",
+    "frames",
+    "protocol",
+)
 _DEFINITIONS = {
     "averaging": "each metric is computed per frame and averaged over frames",
     "l2": "mean squared error over pixels and RGB, images u8 / 255 in [0, 1]",
@@ -45,6 +53,7 @@ _DEFINITIONS = {
     "code_correlation": "Pearson's r over frames between the driving code and the code read back "
     f"from the render, where a face is found and the camera is within {MAX_CODE_ANGLE_DEG:g} "
     "degrees of frontal; null where a coefficient does not vary",
+    "code_correlation_both_sides": "the same, of the means of left and right coefficients",
 }
 
 
@@ -115,7 +124,8 @@ def write_report(
 
     Returns:
       What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "regions":
-      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None, "frames": n,
+      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None,
+      "code_correlation_both_sides": the same for means of left and right, "frames": n,
       "protocol": {...}}.
 
     Raises:
@@ -124,7 +134,7 @@ def write_report(
     Source: ours; metrics of GAN-Avatar's tables.
     """
     folder = pathlib.Path(folder)
-    reserved = {"ours", "regions", "code_correlation", "frames", "protocol"} & set(baselines)
+    reserved = set(_RESERVED) & set(baselines)
     if reserved:
         raise ValueError(
             f"baseline names {sorted(reserved)} are keys of metrics.json; rename them."
@@ -132,12 +142,12 @@ def write_report(
     candidates = {"ours": held_out.ours_u8, **baselines}
     table = per_frame.compare(held_out.truth_u8, candidates, lpips_params, chunk=chunk)
     angles = held_out.angles_deg()
-    correlation, code_frames = _correlate(held_out, angles)
+    correlations, code_frames = _correlate(held_out, angles)
     metrics = _to_strict(
         {
             **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
             "regions": _measure_regions(held_out, candidates),
-            "code_correlation": correlation,
+            **correlations,
             "frames": len(held_out.truth_u8),
             "protocol": {
                 **protocol,
@@ -157,17 +167,22 @@ def write_report(
 
 def _correlate(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
-) -> tuple[dict[str, float | None] | None, int]:
+) -> tuple[dict[str, dict[str, float | None] | None], int]:
     if held_out.codes_driving is None or held_out.codes_read_back is None:
-        return None, 0
+        return {"code_correlation": None, "code_correlation_both_sides": None}, 0
     yaw, pitch = np.radians(angles).T
     from_frontal_deg = np.degrees(np.arccos(np.clip(np.cos(yaw) * np.cos(pitch), -1.0, 1.0)))
-    codes, found = held_out.codes_read_back
+    read_back, found = held_out.codes_read_back
     used = found & (from_frontal_deg <= MAX_CODE_ANGLE_DEG)
-    correlation = expression.code_correlation(
-        held_out.codes_driving, codes, used, held_out.code_names
-    )
-    return correlation, int(used.sum())
+    driving, names = held_out.codes_driving, held_out.code_names
+    joined, stems = expression.join_sides(driving, names)
+    joined_back, _ = expression.join_sides(read_back, names)
+    return {
+        "code_correlation": expression.code_correlation(driving, read_back, used, names),
+        "code_correlation_both_sides": expression.code_correlation(
+            joined, joined_back, used, stems
+        ),
+    }, int(used.sum())
 
 
 def _measure_regions(

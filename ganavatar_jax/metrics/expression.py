@@ -51,3 +51,24 @@ def code_correlation(
         name: float(r) if known else None
         for name, r, known in zip(names, correlation, defined, strict=True)
     }
+
+
+def join_sides(
+    codes: Float[np.ndarray, "f e"], names: Sequence[str]
+) -> tuple[Float[np.ndarray, "f k"], tuple[str, ...]]:
+    """Averages coefficients that exist for both sides of the face.
+
+    Args:
+      codes: Expression codes.
+      names: Names of the coefficients; sides end in Left and Right.
+
+    Returns:
+      Means of both sides, and their names without a side; nothing where there are no pairs.
+
+    Source: ours; ARKit's naming.
+    """
+    position = {name: index for index, name in enumerate(names)}
+    stems = [n.removesuffix("Left") for n in names if n.endswith("Left")]
+    joined = tuple(stem for stem in stems if f"{stem}Right" in position)
+    left, right = ([position[f"{s}{side}"] for s in joined] for side in ("Left", "Right"))
+    return (codes[:, left] + codes[:, right]) / 2, joined

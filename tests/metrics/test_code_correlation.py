@@ -47,3 +47,18 @@ def test_too_few_frames_give_none(codes):
 def test_tables_that_do_not_fit_are_refused(codes):
     with pytest.raises(ValueError, match="50 frames, 2 names"):
         expression.code_correlation(*codes, np.ones(50, bool), NAMES[:2])
+
+
+def test_both_sides_are_joined_by_their_mean():
+    names = ("jawOpen", "blinkLeft", "smileRight", "blinkRight", "browLeft")
+    codes = np.arange(10.0).reshape(2, 5)
+    joined, stems = expression.join_sides(codes, names)
+    assert stems == ("blink",)
+    np.testing.assert_array_equal(joined, [[2.0], [7.0]])
+
+
+def test_codes_without_sides_join_to_nothing():
+    joined, stems = expression.join_sides(np.zeros((4, 2)), ("exp00", "exp01"))
+    assert stems == ()
+    assert joined.shape == (4, 0)
+    assert expression.code_correlation(joined, joined, np.ones(4, bool), stems) == {}
