@@ -6,6 +6,7 @@ overridden keys are checked here, because there the libraries answer with a trac
 
 import dataclasses
 import difflib
+import importlib.util
 import pathlib
 import re
 import runpy
@@ -126,7 +127,8 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
     """Loads a config file without overrides.
 
     Args:
-      spec: Path of the file and, after a colon, the variant for its `get_config`.
+      spec: Path of the file and, after a colon, the variant for its `get_config`. "configs/NAME.py"
+        is also found where the package is installed.
 
     Returns:
       The config.
@@ -137,14 +139,14 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
     Source: ours.
     """
     name, *variant = spec.split(":", 1)
-    path = pathlib.Path(name)
+    path = _find_config(pathlib.Path(name))
     if not path.is_file():
         raise errors.ConfigError(
             f"{path}: no such config file; paths are relative to the current folder, e.g. "
             f"--config=configs/quickstart.py"
         )
     try:
-        config = runpy.run_path(name)["get_config"](*variant)
+        config = runpy.run_path(str(path))["get_config"](*variant)
     except errors.GanAvatarError:
         raise
     except Exception as error:  # a config file is a program: it may fail in any way
@@ -152,6 +154,16 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
     if not isinstance(config, ml_collections.ConfigDict):
         raise errors.ConfigError(f"{spec}: get_config must return a ConfigDict, got {config!r}.")
     return config
+
+
+def _find_config(path: pathlib.Path) -> pathlib.Path:
+    """Falls back to the configs that are installed beside the package."""
+    if path.is_file() or path.parent != pathlib.Path("configs"):
+        return path
+    spec = importlib.util.find_spec("configs")
+    folders = (spec and spec.submodule_search_locations) or []
+    installed = [pathlib.Path(folder) / path.name for folder in folders]
+    return next((candidate for candidate in installed if candidate.is_file()), path)
 
 
 def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
