@@ -239,6 +239,9 @@ def _gan() -> dict:
             "focus_point": (0.0, -0.1, 0.19),
             "focus_radius": 0.1,
             "focus_weight": 8.0,
+            "eyes_point": (0.0, -0.022, 0.155),
+            "eyes_radius": 0.05,
+            "eyes_weight": 0.0,
             "l1_weight": 1.0,
             "lpips_weight": 0.5,
             "uniformity_weight": 0.0,
@@ -302,6 +305,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "random_p": 0.05,
             "lpips_weight": 1.0,
             "focus_weight": 16.0,
+            "eyes_weight": 32.0,
         }
     )
     config.gan.reconstruction.adam.lr = 0.01

@@ -40,6 +40,11 @@ class ReconstructionConfig:
       focus_radius: Standard deviation of the emphasis around it, world units.
       focus_weight: How much more the pixels at its centre weigh; 0 switches the emphasis off. A
         mouth is a few dozen pixels of a head: without it, an open one is not worth a latent.
+      eyes_point: Middle of the eyes in the capture's frame, world units.
+      eyes_radius: Standard deviation of the emphasis around it, world units.
+      eyes_weight: How much more the pixels there weigh, beside the emphasis on the face; with it,
+        LPIPS also sees the quarter-sized square around them. 0 switches it off. A blink is two
+        rows of pixels.
       l1_weight: Weight of the mean absolute difference, images in [-1, 1].
       lpips_weight: Weight of LPIPS (AlexNet), of the image and, with an emphasis, of its part
         around the focus point (a quarter of the image's area).
@@ -62,6 +67,9 @@ class ReconstructionConfig:
     focus_point: tuple[float, float, float] = (0.0, -0.1, 0.19)
     focus_radius: float = 0.1
     focus_weight: float = 8.0
+    eyes_point: tuple[float, float, float] = (0.0, -0.022, 0.155)
+    eyes_radius: float = 0.05
+    eyes_weight: float = 0.0
     l1_weight: float = 1.0
     lpips_weight: float = 0.5
     uniformity_weight: float = 0.0

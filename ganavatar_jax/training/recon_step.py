@@ -116,14 +116,15 @@ def probe_sizes(options: ReconstructionConfig) -> dict[str, int]:
     return {"camera": 3} if options.camera_weight else {}
 
 
-def project_focus(
-    label25: Float[Array, "b 25"], options: ReconstructionConfig
+def project_place(
+    label25: Float[Array, "b 25"], point: tuple[float, float, float], *, radius: float
 ) -> Float[Array, "b 3"]:
-    """Projects the focus point into images.
+    """Projects a place on the head into images.
 
     Args:
       label25: Cameras.
-      options: Focus point and radius, world units.
+      point: Its centre, world units.
+      radius: Its extent, world units.
 
     Returns:
       (u, v, radius), as fractions of the image's side.
@@ -132,11 +133,11 @@ def project_focus(
     """
     cam2world = label25[:, :16].reshape(-1, 4, 4)
     intrinsics = label25[:, 16:].reshape(-1, 3, 3)
-    offset = jnp.asarray(options.focus_point)[None] - cam2world[:, :3, 3]
+    offset = jnp.asarray(point)[None] - cam2world[:, :3, 3]
     local = jnp.einsum("bji,bj->bi", cam2world[:, :3, :3], offset)
     projected = jnp.einsum("bij,bj->bi", intrinsics, local / local[:, 2:])
-    radius = intrinsics[:, 0, 0] * options.focus_radius / local[:, 2]
-    return jnp.stack([projected[:, 0], projected[:, 1], radius], axis=-1)
+    extent = intrinsics[:, 0, 0] * radius / local[:, 2]
+    return jnp.stack([projected[:, 0], projected[:, 1], extent], axis=-1)
 
 
 def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
@@ -184,16 +185,19 @@ def _compare(
 ) -> tuple[Array, dict[str, Array]]:
     image = images.from_u8(part["image_u8"])
     raw = resize.resize(image, resolution)
-    places = project_focus(part["label25"], options)
-    l1 = _weighted_l1(out.image, image, places, options)
-    l1 = l1 + _weighted_l1(out.image_raw, raw, places, options)
+    face = project_place(part["label25"], options.focus_point, radius=options.focus_radius)
+    eyes = project_place(part["label25"], options.eyes_point, radius=options.eyes_radius)
+    emphases = [(face, options.focus_weight, 2), (eyes, options.eyes_weight, 4)]
+    emphases = [emphasis for emphasis in emphases if emphasis[1]]
+    l1 = _weighted_l1(out.image, image, emphases)
+    l1 = l1 + _weighted_l1(out.image_raw, raw, emphases)
     values = {"loss/recon_l1": l1}
     loss = options.l1_weight * l1
     if options.lpips_weight:
         assert lpips_params is not None  # the loop loads them
         pairs = [(out.image, image)]
-        if options.focus_weight:
-            pairs.append((_enlarge(out.image, places), _enlarge(image, places)))
+        for places, _, zoom in emphases:
+            pairs.append((_enlarge(out.image, places, zoom), _enlarge(image, places, zoom)))
         shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
         distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
         values["loss/recon_lpips"] = distance
@@ -201,26 +205,26 @@ def _compare(
     return loss, values
 
 
-def _weighted_l1(
-    image: Array, target: Array, places: Array, options: ReconstructionConfig
-) -> Array:
+def _weighted_l1(image: Array, target: Array, emphases: list[tuple[Array, float, int]]) -> Array:
     side = image.shape[1]
     centres = (jnp.arange(side, dtype=jnp.float32) + 0.5)[None] / side
-    across = jnp.square(centres - places[:, :1])[:, None, :]
-    down = jnp.square(centres - places[:, 1:2])[:, :, None]
-    spread = 2.0 * jnp.square(places[:, 2])[:, None, None]
-    weight = 1.0 + options.focus_weight * jnp.exp(-(across + down) / spread)
+    weight = jnp.ones((image.shape[0], side, side))
+    for places, strength, _ in emphases:
+        across = jnp.square(centres - places[:, :1])[:, None, :]
+        down = jnp.square(centres - places[:, 1:2])[:, :, None]
+        spread = 2.0 * jnp.square(places[:, 2])[:, None, None]
+        weight = weight + strength * jnp.exp(-(across + down) / spread)
     return jnp.mean(jnp.abs(image - target) * weight[..., None])
 
 
-def _enlarge(image: Array, places: Array) -> Array:
-    """Cuts out the half-sized square around the focus and enlarges it to full size."""
+def _enlarge(image: Array, places: Array, zoom: int) -> Array:
+    """Cuts out a square around a place, `zoom` times smaller than the image, and enlarges it."""
     side = image.shape[1]
-    half = side // 2
-    corner = jnp.round(places[:, 1::-1] * side - half / 2).astype(jnp.int32)
-    corner = jnp.clip(corner, 0, side - half)
+    part = side // zoom
+    corner = jnp.round(places[:, 1::-1] * side - part / 2).astype(jnp.int32)
+    corner = jnp.clip(corner, 0, side - part)
 
     def cut(x: Array, start: Array) -> Array:
-        return jax.lax.dynamic_slice(x, (start[0], start[1], 0), (half, half, x.shape[-1]))
+        return jax.lax.dynamic_slice(x, (start[0], start[1], 0), (part, part, x.shape[-1]))
 
     return resize.resize(jax.vmap(cut)(image, corner), side)
