@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import trees
+from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import encoder
 from ganavatar_jax.training import phase_config, recon_step
 from ganavatar_jax.training import state as state_lib
@@ -89,6 +90,15 @@ def test_two_devices_judge_latents_as_one_does():
     one, two = (dict(trees.flatten_names(results[n][0])) for n in (1, 2))
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, atol=2e-5, err_msg=name)
+
+
+def test_a_place_on_the_head_is_found_in_the_image():
+    pose = cameras.look_at(np.pi / 2, np.pi / 2, radius=2.7)
+    label = cameras.to_label25(cameras.Camera(pose, cameras.intrinsics(4.2647)))[None]
+    (found,) = np.asarray(recon_step.project_place(label, (0.1, -0.2, 0.2), radius=0.05))
+    scale = 4.2647 / (2.7 - 0.2)
+    expected = (0.5 + 0.1 * scale, 0.5 + 0.2 * scale, 0.05 * scale)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_evenness_of_latents_is_known_for_two():
