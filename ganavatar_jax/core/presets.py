@@ -103,6 +103,7 @@ def _data() -> dict:
         "source": config_dict.placeholder(str),  # a folder or zip; "package:actor" is the sample
         "resolution": 512,
         "format": "eg3d",
+        "reader": {"cameras": (), "sequences": (), "gamma": 2.0},
         "background": "keep",
         "source_background": "auto",
         "linear_light": False,

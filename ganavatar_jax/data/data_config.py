@@ -9,6 +9,18 @@ from typing import Literal
 Background = Literal["white", "black", "keep"]
 # What lies behind the head in the images as they are stored; see `canonicalize`.
 SourceBackground = Literal["auto", "white", "black", "scene"]
+# Layouts of sources, see data/formats/README.md. "video" is a bare recording.
+FormatName = Literal[
+    "eg3d",
+    "insta",
+    "nerface",
+    "imavatar",
+    "multiface",
+    "colmap",
+    "nersemble",
+    "transforms",
+    "video",
+]
 SplitPolicy = Literal["auto", "meta", "trailing_frames", "trailing_fraction", "sequences", "none"]
 
 
@@ -60,6 +72,27 @@ class SplitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReaderConfig:
+    """What a reader takes of a capture that holds more than one needs.
+
+    Attributes:
+      cameras: Names of the cameras used ("multiface", "nersemble"); empty uses all.
+      sequences: Names of the segments, sequences or recordings used ("multiface", "nersemble",
+        "imavatar"); empty uses all.
+      gamma: Tone curve that brightens raw images of "multiface"; 0 leaves them as they are.
+    """
+
+    cameras: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    gamma: float = 2.0  # as the data set's viewer
+
+    def __post_init__(self) -> None:
+        """Refuses curves that do not brighten."""
+        if self.gamma != 0.0 and self.gamma < 1.0:
+            raise ValueError(f"reader.gamma must be 0 (off) or at least 1; got {self.gamma}.")
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which capture to use and the canonical form of its frames.
 
@@ -67,7 +100,8 @@ class DataConfig:
       source: Folder or zip of the capture, or "package:actor" for the sample that is installed
         with the package.
       resolution: Side of the training images, pixels; a power of two.
-      format: Layout of the source.
+      format: Layout of the source; "video" is a bare recording.
+      reader: What is taken of the source.
       background: Colour behind the head in the training images; "keep" leaves it as stored.
       source_background: Colour behind the head in the stored images; "auto" asks meta.json, and
         "scene" means that a real background is still there, to be removed by alpha.
@@ -81,7 +115,8 @@ class DataConfig:
 
     source: str
     resolution: int
-    format: Literal["eg3d"] = "eg3d"
+    format: FormatName = "eg3d"
+    reader: ReaderConfig = dataclasses.field(default_factory=ReaderConfig)
     background: Background = "keep"
     source_background: SourceBackground = "auto"
     linear_light: bool = False

@@ -20,12 +20,11 @@ import tensorflow_datasets as tfds
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import canonicalize, data_config, records, splits
 from ganavatar_jax.data.builders import storage
-from ganavatar_jax.data.formats import eg3d
+from ganavatar_jax.data.formats import reader_table
 
 # Called with the number of finished frames and of all frames.
 Progress = Callable[[int, int], None]
 
-_READERS = {"eg3d": eg3d.open_capture}
 _PACKAGE_SOURCES = {"package:actor": "actor_sample.zip"}
 # Fields of DataConfig that change how frames are served, not what is stored.
 _SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
@@ -144,7 +143,8 @@ def open_source(
 
     Source: ours.
     """
-    return _READERS[config.format](source_path(config.source))
+    reader = reader_table.READERS[config.format]
+    return reader(source_path(config.source), options=config.reader)
 
 
 def source_path(source: str) -> pathlib.Path:
