@@ -21,6 +21,9 @@ FormatName = Literal[
     "transforms",
     "video",
 ]
+AlignMethod = Literal[
+    "default", "auto", "points", "mesh", "scale", "none", "landmark_normalization"
+]
 SplitPolicy = Literal["auto", "meta", "trailing_frames", "trailing_fraction", "sequences", "none"]
 
 
@@ -93,6 +96,42 @@ class ReaderConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AlignConfig:
+    """How cameras come into the head frame of the base generator.
+
+    Attributes:
+      method: "auto" compares landmarks, triangulated over the capture, with the mean head;
+        "points" and "mesh" take pairs of points from files; "scale" only scales, by `scale` or,
+        if that is 0, by what "auto" finds (GAN-Avatar's script); "none" leaves cameras alone;
+        "landmark_normalization" crops every image by its own landmarks, which the paper
+        rejects; "default" is "none" for "eg3d" and "video" and "auto" for the others.
+      source_file: "points": a JSON file with "source" and "target" (lists of [x, y, z]), or with
+        "landmarks" (MediaPipe number -> [x, y, z]); "mesh": the capture's mesh, .obj or .npy.
+      target_file: "mesh": the same mesh in the head frame, .obj or .npy.
+      scale: Factor of "scale", world units per unit of the source; 0 finds it.
+      views: Frames whose landmarks are read.
+    """
+
+    method: AlignMethod = "default"
+    source_file: str = ""
+    target_file: str = ""
+    scale: float = 0.0
+    views: int = 120
+
+    def __post_init__(self) -> None:
+        """Refuses methods without what they need."""
+        if self.method in ("points", "mesh") and not self.source_file:
+            raise ValueError(f'align.method "{self.method}" needs align.source_file; got none.')
+        if self.method == "mesh" and not self.target_file:
+            raise ValueError('align.method "mesh" needs align.target_file; got none.')
+        if self.scale < 0 or self.views < 3:
+            raise ValueError(
+                "align.scale must not be negative and align.views at least 3; got "
+                f"{self.scale} and {self.views}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which capture to use and the canonical form of its frames.
 
@@ -102,6 +141,10 @@ class DataConfig:
       resolution: Side of the training images, pixels; a power of two.
       format: Layout of the source; "video" is a bare recording.
       reader: What is taken of the source.
+      align: How cameras come into the head frame.
+      crop: How images become square; "head" cuts around the head, "auto" does so where images are
+        not square or of several sizes.
+      crop_extent: Side of a "head" crop at the head's distance, world units.
       background: Colour behind the head in the training images; "keep" leaves it as stored.
       source_background: Colour behind the head in the stored images; "auto" asks meta.json, and
         "scene" means that a real background is still there, to be removed by alpha.
@@ -117,6 +160,9 @@ class DataConfig:
     resolution: int
     format: FormatName = "eg3d"
     reader: ReaderConfig = dataclasses.field(default_factory=ReaderConfig)
+    align: AlignConfig = dataclasses.field(default_factory=AlignConfig)
+    crop: Literal["auto", "none", "center", "head"] = "auto"
+    crop_extent: float = 0.633  # 2.7 / 4.2647: what FFHQ crops show at the head's distance
     background: Background = "keep"
     source_background: SourceBackground = "auto"
     linear_light: bool = False
@@ -132,5 +178,7 @@ class DataConfig:
                 "resolution must be a power of two of at least 8 pixels; got "
                 f"{self.resolution}. Use 64, 128, 256 or 512."
             )
+        if self.crop_extent <= 0:
+            raise ValueError(f"crop_extent must be positive; got {self.crop_extent}.")
         if not self.source:
             raise ValueError('source must name a folder or zip, or be "package:actor"; got "".')
