@@ -104,6 +104,15 @@ def _data() -> dict:
         "resolution": 512,
         "format": "eg3d",
         "reader": {"cameras": (), "sequences": (), "gamma": 2.0},
+        "video": {
+            "stride": 1,
+            "max_frames": 0,
+            "matte": "closed_form",
+            "matte_model": config_dict.placeholder(str),
+            "pitch_response": 1.0,
+            "yaw_response": 1.0,
+            "fewest_frames": 10,
+        },
         "align": {
             "method": "default",
             "source_file": "",

@@ -1,7 +1,7 @@
 """Cuts square images out of frames of any shape, with their cameras.
 
-Crops have whole-pixel borders, so no pixel is resampled here. Where a crop reaches beyond its image,
-the border pixels are repeated and the matte is 0.
+Crops have whole-pixel borders, so no pixel is resampled here. Where a crop reaches beyond its
+image, the border pixels are repeated and the matte is 0.
 """
 
 import dataclasses

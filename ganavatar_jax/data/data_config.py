@@ -132,6 +132,44 @@ class AlignConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    """How a bare recording (`format` "video") becomes a capture.
+
+    Attributes:
+      stride: Every n-th frame is used.
+      max_frames: At most this many frames, from the beginning; 0 uses all.
+      matte: "closed_form" (best), "fast", or "none": the background stays.
+      matte_model: selfie_segmenter.tflite; None looks it up.
+      pitch_response: Share of a head's true nod that the landmarks show; 1 trusts them. The
+        landmark net pulls faces towards level: 0.6 on the synthetic people (E006).
+      yaw_response: The same for turns to the side.
+      fewest_frames: Frames with a readable face below which the recording is refused.
+    """
+
+    stride: int = 1
+    max_frames: int = 0
+    matte: Literal["closed_form", "fast", "none"] = "closed_form"
+    matte_model: str | None = None
+    pitch_response: float = 1.0
+    yaw_response: float = 1.0
+    fewest_frames: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuses counts that leave nothing."""
+        if self.stride < 1 or self.max_frames < 0 or self.fewest_frames < 4:
+            raise ValueError(
+                "video.stride must be at least 1, video.max_frames not negative and "
+                f"video.fewest_frames at least 4; got {self.stride}, {self.max_frames} and "
+                f"{self.fewest_frames}."
+            )
+        if not (0.3 <= self.pitch_response <= 1.5 and 0.3 <= self.yaw_response <= 1.5):
+            raise ValueError(
+                "video.pitch_response and video.yaw_response must lie between 0.3 and 1.5; got "
+                f"{self.pitch_response} and {self.yaw_response}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which capture to use and the canonical form of its frames.
 
@@ -141,6 +179,7 @@ class DataConfig:
       resolution: Side of the training images, pixels; a power of two.
       format: Layout of the source; "video" is a bare recording.
       reader: What is taken of the source.
+      video: How a bare recording becomes a capture.
       align: How cameras come into the head frame.
       crop: How images become square; "head" cuts around the head, "auto" does so where images are
         not square or of several sizes.
@@ -160,6 +199,7 @@ class DataConfig:
     resolution: int
     format: FormatName = "eg3d"
     reader: ReaderConfig = dataclasses.field(default_factory=ReaderConfig)
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
     align: AlignConfig = dataclasses.field(default_factory=AlignConfig)
     crop: Literal["auto", "none", "center", "head"] = "auto"
     crop_extent: float = 0.633  # 2.7 / 4.2647: what FFHQ crops show at the head's distance

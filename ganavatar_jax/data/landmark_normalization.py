@@ -19,9 +19,7 @@ from ganavatar_jax.geometry import triangulation
 _RADIUS, _FOCAL = 2.7, 4.2647  # of FFHQ labels
 
 
-def normalize(
-    capture: records.Capture, find_landmarks: alignment.FindLandmarks
-) -> records.Capture:
+def normalize(capture: records.Capture, find_landmarks: alignment.FindLandmarks) -> records.Capture:
     """Crops every frame by its own landmarks and gives it an ideal camera.
 
     Args:

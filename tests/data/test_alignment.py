@@ -122,9 +122,7 @@ def test_points_and_meshes_align_exactly(actor, tmp_path):
     ):
         aligned, report = alignment.align_capture(moved, config(**options))
         assert max(errors_of(report, truth)) < 1e-4
-        np.testing.assert_allclose(
-            aligned.frames[5].label25, capture.frames[5].label25, atol=2e-5
-        )
+        np.testing.assert_allclose(aligned.frames[5].label25, capture.frames[5].label25, atol=2e-5)
 
 
 def test_landmarks_may_be_given_by_number(tmp_path):

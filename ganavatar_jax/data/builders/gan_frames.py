@@ -106,9 +106,10 @@ def prepare(
       box_side: Edge of the generator's cube, world units; only compared with.
 
     Returns:
-      The stored metadata (`alignment`, what was done to cameras; `expression_names`, `resolution`, `background` behind the head,
-      `has_alpha`, `source`, `source_digest`, `fingerprint`, `config`), `splits` with the number
-      of frames of each, `folder`, and `rebuilt`, whether anything was written.
+      The stored metadata (`alignment`, what was done to cameras; `expression_names`,
+      `resolution`, `background` behind the head, `has_alpha`, `source`, `source_digest`,
+      `fingerprint`, `config`), `splits` with the number of frames of each, `folder`, and
+      `rebuilt`, whether anything was written.
 
     Raises:
       DataFormatError: the capture breaks its layout or cannot be given the wanted form.
