@@ -110,7 +110,7 @@ def prepare_video(
     tracks, missing = _read_tracks(video, config, estimator, folder, progress)
     solved = _solve_poses(video, tracks, estimator, folder)
     response = (config.video.yaw_response, config.video.pitch_response)
-    solved = solved._replace(cam2world=amplify_turns(solved.cam2world, response))
+    solved = solved._replace(cam2world=head_poses.amplify_turns(solved.cam2world, response))
     facts = _write_frames(video, config, tracks, solved, folder=folder, progress=progress)
     facts |= {"frames_without_face": missing}
     files.write_atomic(summary, json.dumps(facts, indent=1))
@@ -307,44 +307,6 @@ def _solve_poses(
             residual=residual,
         )
     return Solved(poses, found.focal_px, found.residual_px, kept, residual)
-
-
-def amplify_turns(
-    cam2world: Float[np.ndarray, "f 4 4"], response: tuple[float, float]
-) -> Float[np.ndarray, "f 4 4"]:
-    """Undoes a detector's pull towards the frontal view.
-
-    Args:
-      cam2world: Cameras in the head frame.
-      response: Shares of true yaw and pitch that the cameras show.
-
-    Returns:
-      Cameras whose yaw and pitch are divided by the responses; roll, and the place and depth at
-      which they see the origin, stay.
-
-    Source: ours.
-    """
-    rotation = cam2world[:, :3, :3]
-    backward = -rotation[:, :, 2]
-    yaw = np.arctan2(backward[:, 0], backward[:, 2])
-    pitch = np.arcsin(np.clip(backward[:, 1], -1.0, 1.0))
-    upright = _facing(yaw, pitch)
-    roll = np.swapaxes(upright, 1, 2) @ rotation
-    amplified = cam2world.copy()
-    amplified[:, :3, :3] = _facing(yaw / response[0], pitch / response[1]) @ roll
-    local = -np.einsum("fji,fj->fi", rotation, cam2world[:, :3, 3])
-    amplified[:, :3, 3] = -np.einsum("fij,fj->fi", amplified[:, :3, :3], local)
-    return amplified
-
-
-def _facing(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Axes of an upright camera that looks back along yaw and pitch."""
-    zero = np.zeros_like(yaw)
-    right = np.stack([np.cos(yaw), zero, -np.sin(yaw)], axis=-1)
-    forward = -np.stack(
-        [np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], axis=-1
-    )
-    return np.stack([right, np.cross(forward, right), forward], axis=-1)
 
 
 def _write_frames(
