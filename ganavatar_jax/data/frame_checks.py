@@ -53,7 +53,7 @@ def hole_share(alpha: UInt8[np.ndarray, "h w"]) -> float:
     if not covered.any():
         return 0.0
     padded = np.pad(np.where(covered, 255, 0).astype(np.uint8), 1)
-    picture = Image.fromarray(padded)
+    picture = Image.fromarray(padded).copy()  # one made of an array cannot be painted on
     ImageDraw.floodfill(picture, (0, 0), 128)
     return float((np.asarray(picture) == 0).sum() / covered.sum())
 

@@ -1,5 +1,6 @@
 """The report shows what is in the dataset, and its drawings are where cameras say."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -21,7 +22,12 @@ def shots():
 
 
 def test_the_report_holds_its_pictures_and_numbers(shots, tmp_path):
-    shots[2].alpha[14:18, 14:18] = 0  # a hole
+    whole = np.zeros((layouts.SIDE, layouts.SIDE), np.uint8)
+    whole[6:, 8:24] = 255
+    holed = whole.copy()
+    holed[14:18, 14:18] = 0
+    mattes = [whole, whole, holed, whole, whole, whole]
+    shots = [dataclasses.replace(s, alpha=a) for s, a in zip(shots, mattes, strict=True)]
     source = layouts.write_eg3d(tmp_path / "capture<b>", shots)
     config = data_config.DataConfig(source=str(source), resolution=32)
     gan_frames.prepare(config, tmp_path / "run" / "dataset")
