@@ -207,7 +207,7 @@ def _solve_shape(
         )
         pose_right = np.einsum("fn,fnai,fna->fi", weights, by_pose, residual)
         blocks = np.einsum("fn,fnai,fnaj->nij", weights, by_point, by_point)
-        hessian = linalg.block_diag(*blocks) + np.eye(3 * count) / _SHAPE_PRIOR_CM**2
+        hessian = np.asarray(linalg.block_diag(*blocks)) + np.eye(3 * count) / _SHAPE_PRIOR_CM**2
         right = np.einsum("fn,fnai,fna->ni", weights, by_point, residual).reshape(-1)
         right -= (points - canonical).reshape(-1) / _SHAPE_PRIOR_CM**2
         solved = np.linalg.solve(pose_hessian, np.concatenate([cross, pose_right[..., None]], 2))

@@ -132,7 +132,7 @@ def _to_u8(values: np.ndarray) -> np.ndarray:
 
 def _import_pymatting():  # noqa: ANN202 (an optional module)
     try:
-        import pymatting
+        import pymatting  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError as error:
         raise errors.MissingDependencyError(
             "mattes of videos need PyMatting; it is not installed. pip install "

@@ -168,8 +168,12 @@ def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]
             f"scale ({error}). Download it again."
         ) from error
     count = len(read["expression"])
-    shapes = {"expression": (count, _EXPRESSION), "jaw": (count, _JAW), "translation": (count, 3)}
-    shapes["rotation_matrices"] = (count, 3, 3)
+    shapes: dict[str, tuple[int, ...]] = {
+        "expression": (count, _EXPRESSION),
+        "jaw": (count, _JAW),
+        "translation": (count, 3),
+        "rotation_matrices": (count, 3, 3),
+    }
     for key, shape in shapes.items():
         if read[key].shape != shape or not np.isfinite(read[key]).all():
             raise errors.DataFormatError(

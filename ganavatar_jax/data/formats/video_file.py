@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
@@ -89,7 +91,7 @@ class VideoFile:
         for index in range(self.count):
             yield self.read(index)
 
-    def _container(self) -> "av.container.InputContainer":
+    def _container(self) -> InputContainer:
         source = self._source
         opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
         return self._guarded(lambda: av.open(opened), "opened as a video")
@@ -105,7 +107,7 @@ class VideoFile:
     def _guarded(self, call, what: str):  # noqa: ANN001, ANN202 (any call of PyAV)
         try:
             return call()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except (FFmpegError, OSError, ValueError) as error:
             raise errors.DataFormatError(
                 f"{self._where}: cannot be {what} ({' '.join(str(error).split())}). Copy it again, "
                 "or convert it to mp4 (H.264)."
