@@ -11,7 +11,7 @@ DEV    := $(VENV)/.installed-dev
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack smoke bench check \
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures smoke bench check \
         lock format dist clean
 
 help:  ## list the targets
@@ -55,6 +55,9 @@ test-slow: $(DEV)  ## the tests that take minutes each
 
 test-attack: $(DEV)  ## hostile files
 	$(PYTEST) -m attack
+
+test-captures: $(DEV)  ## readers of all layouts, alignment, broken captures
+	$(PYTEST) -m captures
 
 smoke: $(DEV)  ## every config's :smoke variant through the command line
 	@set -e; for config in configs/*.py; do \

@@ -1,18 +1,22 @@
 """Task prepare_data: a capture becomes the canonical dataset of the run."""
 
 import contextlib
+import dataclasses
+import functools
+import logging
 import pathlib
 
 import ml_collections
 
 from ganavatar_jax.apps import experiment
-from ganavatar_jax.core import images
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.core import errors
+from ganavatar_jax.data import alignment
 from ganavatar_jax.data.builders import gan_frames
+from ganavatar_jax.faces import estimators
 from ganavatar_jax.training import progress, run_dir
 
 STAGE = "prepare_data"
-_SHEET_FRAMES = 32
+_LOG = logging.getLogger(__name__)
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -47,7 +51,7 @@ def dataset_folder(opened: run_dir.RunDir) -> pathlib.Path:
 
 
 def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
-    """Prepares the dataset and a contact sheet of it.
+    """Prepares the dataset and the report on it.
 
     Args:
       resolved: The configuration.
@@ -59,28 +63,73 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
 
     Source: ours.
     """
-    from ganavatar_jax.apps import media  # video libraries are not needed to train
+    from ganavatar_jax.apps import capture_report  # pictures are not needed to train
 
     folder = dataset_folder(opened)
     with contextlib.ExitStack() as stack:
-        bars: list[progress.Progress] = []
+        show = _Bars(stack)
+        data = resolved.data
+        if data.format == "video":
+            from ganavatar_jax.apps import video_capture
 
-        def show(done: int, total: int) -> None:
-            if not bars:
-                bar = progress.Progress(total, unit="frame", title=STAGE, every_s=10)
-                bars.append(stack.enter_context(bar))
-            bars[0].update(done - bars[0].done)
-
-        summary = gan_frames.prepare(resolved.data, folder, progress=show)
+            capture = folder / "video_capture"
+            facts = video_capture.prepare_video(
+                data, resolved.estimator, capture, progress=show.stage
+            )
+            _LOG.info("%s: %s", data.source, ", ".join(f"{k} {v}" for k, v in facts.items()))
+            data = dataclasses.replace(data, source=str(capture), format="eg3d")
+        summary = gan_frames.prepare(
+            data,
+            folder,
+            progress=functools.partial(show.stage, STAGE),
+            find_landmarks=_find_landmarks(resolved),
+            box_side=resolved.generator.render.box_warp,
+        )
     splits = summary["splits"]
     fix = "Check data.source and data.split."
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
     if summary["rebuilt"] or opened.stage_done(STAGE) is None:
-        table = pipeline.load_split(folder, "train")
-        chosen = [
-            round(i * (len(table.frame_id) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)
-        ]
-        sheet = images.make_grid(table.image[chosen], columns=8, padding_px=2)
-        media.save_png(opened.folder("samples", "data") / "train.png", sheet)
-        keys = ("splits", "resolution", "background", "source", "expression_names")
-        opened.mark_done(STAGE, {key: summary[key] for key in keys})
+        side = resolved.generator.render.box_warp
+        found = capture_report.write_report(opened, folder, box_side=side)
+        for warning in found["warnings"]:
+            _LOG.warning("%s: %s", resolved.data.source, warning)
+        keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
+        opened.mark_done(STAGE, {key: summary[key] for key in keys} | {"flags": found["flags"]})
+
+
+class _Bars:
+    """One progress bar a stage, closed when the next begins."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._bar: progress.Progress | None = None
+        self._title = ""
+
+    def stage(self, title: str, done: int, total: int) -> None:
+        """Shows how far a stage is."""
+        if self._bar is None or title != self._title:
+            self._stack.close()
+            bar = progress.Progress(total, unit="frame", title=title, every_s=10)
+            self._bar, self._title = self._stack.enter_context(bar), title
+        self._bar.update(done - self._bar.done)
+
+
+def _find_landmarks(resolved: experiment.ExperimentConfig) -> alignment.FindLandmarks | None:
+    """Loads the face detector where the alignment looks at faces."""
+    data = resolved.data
+    method = alignment.resolve_method(data)
+    by_number = method == "scale" and data.align.scale > 0
+    if method not in ("auto", "scale", "landmark_normalization") or by_number:
+        return None
+    if resolved.estimator.name != "mediapipe":
+        raise errors.EstimatorError(
+            f'data.align.method "{method}" needs face landmarks; estimator '
+            f'"{resolved.estimator.name}" has none. Set estimator.name=mediapipe or another method.'
+        )
+    reader = estimators.make_estimator(resolved.estimator)
+
+    def find(image):  # noqa: ANN001, ANN202 (alignment.FindLandmarks)
+        reading = reader.estimate(image)
+        return None if reading is None else reading.landmarks
+
+    return find

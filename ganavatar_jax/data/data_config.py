@@ -9,6 +9,21 @@ from typing import Literal
 Background = Literal["white", "black", "keep"]
 # What lies behind the head in the images as they are stored; see `canonicalize`.
 SourceBackground = Literal["auto", "white", "black", "scene"]
+# Layouts of sources, see data/formats/README.md. "video" is a bare recording.
+FormatName = Literal[
+    "eg3d",
+    "insta",
+    "nerface",
+    "imavatar",
+    "multiface",
+    "colmap",
+    "nersemble",
+    "transforms",
+    "video",
+]
+AlignMethod = Literal[
+    "default", "auto", "points", "mesh", "scale", "none", "landmark_normalization"
+]
 SplitPolicy = Literal["auto", "meta", "trailing_frames", "trailing_fraction", "sequences", "none"]
 
 
@@ -60,6 +75,101 @@ class SplitConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReaderConfig:
+    """What a reader takes of a capture that holds more than one needs.
+
+    Attributes:
+      cameras: Names of the cameras used ("multiface", "nersemble"); empty uses all.
+      sequences: Names of the segments, sequences or recordings used ("multiface", "nersemble",
+        "imavatar"); empty uses all.
+      gamma: Tone curve that brightens raw images of "multiface"; 0 leaves them as they are.
+    """
+
+    cameras: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    gamma: float = 2.0  # as the data set's viewer
+
+    def __post_init__(self) -> None:
+        """Refuses curves that do not brighten."""
+        if self.gamma != 0.0 and self.gamma < 1.0:
+            raise ValueError(f"reader.gamma must be 0 (off) or at least 1; got {self.gamma}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignConfig:
+    """How cameras come into the head frame of the base generator.
+
+    Attributes:
+      method: "auto" compares landmarks, triangulated over the capture, with the mean head;
+        "points" and "mesh" take pairs of points from files; "scale" only scales, by `scale` or,
+        if that is 0, by what "auto" finds (GAN-Avatar's script); "none" leaves cameras alone;
+        "landmark_normalization" crops every image by its own landmarks, which the paper
+        rejects; "default" is "none" for "eg3d" and "video" and "auto" for the others.
+      source_file: "points": a JSON file with "source" and "target" (lists of [x, y, z]), or with
+        "landmarks" (MediaPipe number -> [x, y, z]); "mesh": the capture's mesh, .obj or .npy.
+      target_file: "mesh": the same mesh in the head frame, .obj or .npy.
+      scale: Factor of "scale", world units per unit of the source; 0 finds it.
+      views: Frames whose landmarks are read.
+    """
+
+    method: AlignMethod = "default"
+    source_file: str = ""
+    target_file: str = ""
+    scale: float = 0.0
+    views: int = 120
+
+    def __post_init__(self) -> None:
+        """Refuses methods without what they need."""
+        if self.method in ("points", "mesh") and not self.source_file:
+            raise ValueError(f'align.method "{self.method}" needs align.source_file; got none.')
+        if self.method == "mesh" and not self.target_file:
+            raise ValueError('align.method "mesh" needs align.target_file; got none.')
+        if self.scale < 0 or self.views < 3:
+            raise ValueError(
+                "align.scale must not be negative and align.views at least 3; got "
+                f"{self.scale} and {self.views}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoConfig:
+    """How a bare recording (`format` "video") becomes a capture.
+
+    Attributes:
+      stride: Every n-th frame is used.
+      max_frames: At most this many frames, from the beginning; 0 uses all.
+      matte: "closed_form" (best), "fast", or "none": the background stays.
+      matte_model: selfie_segmenter.tflite; None looks it up.
+      pitch_response: Share of a head's true nod that the landmarks show; 1 trusts them. The
+        landmark net pulls faces towards level: 0.6 on the synthetic people (E006).
+      yaw_response: The same for turns to the side.
+      fewest_frames: Frames with a readable face below which the recording is refused.
+    """
+
+    stride: int = 1
+    max_frames: int = 0
+    matte: Literal["closed_form", "fast", "none"] = "closed_form"
+    matte_model: str | None = None
+    pitch_response: float = 1.0
+    yaw_response: float = 1.0
+    fewest_frames: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuses counts that leave nothing."""
+        if self.stride < 1 or self.max_frames < 0 or self.fewest_frames < 4:
+            raise ValueError(
+                "video.stride must be at least 1, video.max_frames not negative and "
+                f"video.fewest_frames at least 4; got {self.stride}, {self.max_frames} and "
+                f"{self.fewest_frames}."
+            )
+        if not (0.3 <= self.pitch_response <= 1.5 and 0.3 <= self.yaw_response <= 1.5):
+            raise ValueError(
+                "video.pitch_response and video.yaw_response must lie between 0.3 and 1.5; got "
+                f"{self.pitch_response} and {self.yaw_response}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which capture to use and the canonical form of its frames.
 
@@ -67,7 +177,13 @@ class DataConfig:
       source: Folder or zip of the capture, or "package:actor" for the sample that is installed
         with the package.
       resolution: Side of the training images, pixels; a power of two.
-      format: Layout of the source.
+      format: Layout of the source; "video" is a bare recording.
+      reader: What is taken of the source.
+      video: How a bare recording becomes a capture.
+      align: How cameras come into the head frame.
+      crop: How images become square; "head" cuts around the head, "auto" does so where images are
+        not square or of several sizes.
+      crop_extent: Side of a "head" crop at the head's distance, world units.
       background: Colour behind the head in the training images; "keep" leaves it as stored.
       source_background: Colour behind the head in the stored images; "auto" asks meta.json, and
         "scene" means that a real background is still there, to be removed by alpha.
@@ -81,7 +197,12 @@ class DataConfig:
 
     source: str
     resolution: int
-    format: Literal["eg3d"] = "eg3d"
+    format: FormatName = "eg3d"
+    reader: ReaderConfig = dataclasses.field(default_factory=ReaderConfig)
+    video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
+    align: AlignConfig = dataclasses.field(default_factory=AlignConfig)
+    crop: Literal["auto", "none", "center", "head"] = "auto"
+    crop_extent: float = 0.633  # 2.7 / 4.2647: what FFHQ crops show at the head's distance
     background: Background = "keep"
     source_background: SourceBackground = "auto"
     linear_light: bool = False
@@ -97,5 +218,7 @@ class DataConfig:
                 "resolution must be a power of two of at least 8 pixels; got "
                 f"{self.resolution}. Use 64, 128, 256 or 512."
             )
+        if self.crop_extent <= 0:
+            raise ValueError(f"crop_extent must be positive; got {self.crop_extent}.")
         if not self.source:
             raise ValueError('source must name a folder or zip, or be "package:actor"; got "".')

@@ -53,6 +53,7 @@ class FrameReference:
       frame_id: Name within the capture; unique.
       sequence: Name of the recording the frame belongs to.
       split: "train", "test" or None.
+      size: Width and height, pixels.
       read_pixels: Reads image and alpha; raises DataFormatError for a damaged file.
     """
 
@@ -61,6 +62,7 @@ class FrameReference:
     frame_id: str
     sequence: str
     split: SplitName | None
+    size: tuple[int, int]
     read_pixels: Callable[[], tuple[np.ndarray, np.ndarray | None]]
 
     def load(self) -> Frame:
@@ -94,7 +96,7 @@ class Capture:
       name: Path of the source, for messages.
       frames: The frames; readable while the source is open.
       expression_names: What the numbers of an expression code mean; empty without codes.
-      resolution: Side of the stored images, pixels.
+      resolution: Shortest side of the stored images, pixels.
       background: What lies behind the head in the stored images.
       has_alpha: Whether every frame has an alpha.
       digest: Hash that changes when the source does.

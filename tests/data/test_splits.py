@@ -17,6 +17,7 @@ def capture(count=20, *, assigned=False, sequences=("s",)):
             frame_id=f"{index:03d}",
             sequence=sequences[index * len(sequences) // count],
             split=side(index),
+            size=(1, 1),
             read_pixels=lambda: (np.zeros((1, 1, 3), np.uint8), None),
         )
         for index in range(count)

@@ -18,14 +18,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import canonicalize, data_config, records, splits
+from ganavatar_jax.data import alignment, canonicalize, cropping, data_config, records, splits
 from ganavatar_jax.data.builders import storage
-from ganavatar_jax.data.formats import eg3d
+from ganavatar_jax.data.formats import reader_table
 
 # Called with the number of finished frames and of all frames.
 Progress = Callable[[int, int], None]
 
-_READERS = {"eg3d": eg3d.open_capture}
 _PACKAGE_SOURCES = {"package:actor": "actor_sample.zip"}
 # Fields of DataConfig that change how frames are served, not what is stored.
 _SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
@@ -93,6 +92,8 @@ def prepare(
     dataset_dir: str | pathlib.Path,
     *,
     progress: Progress | None = None,
+    find_landmarks: alignment.FindLandmarks | None = None,
+    box_side: float = 1.0,
 ) -> dict[str, Any]:
     """Makes the dataset of a capture, unless an equal one is already there.
 
@@ -101,11 +102,14 @@ def prepare(
       dataset_dir: Where datasets are kept; an older dataset of another capture or config there is
         replaced.
       progress: Told after every frame how many are done and how many there are.
+      find_landmarks: Face detector, for alignments that look at faces.
+      box_side: Edge of the generator's cube, world units; only compared with.
 
     Returns:
-      The stored metadata (`expression_names`, `resolution`, `background` behind the head,
-      `has_alpha`, `source`, `source_digest`, `fingerprint`, `config`), `splits` with the number
-      of frames of each, `folder`, and `rebuilt`, whether anything was written.
+      The stored metadata (`alignment`, what was done to cameras; `expression_names`,
+      `resolution`, `background` behind the head, `has_alpha`, `source`, `source_digest`,
+      `fingerprint`, `config`), `splits` with the number of frames of each, `folder`, and
+      `rebuilt`, whether anything was written.
 
     Raises:
       DataFormatError: the capture breaks its layout or cannot be given the wanted form.
@@ -118,7 +122,14 @@ def prepare(
         metadata = _metadata(capture, config)
         rebuilt = _stored_fingerprint(dataset_dir) != metadata["fingerprint"]
         if rebuilt:
-            _build(capture, config, dataset_dir, metadata=metadata, progress=progress)
+            canonicalize.resolve_background(capture, config)
+            aligned, report = alignment.align_capture(
+                capture, config, find_landmarks=find_landmarks, box_side=box_side
+            )
+            metadata["alignment"] = _finite(dataclasses.asdict(report))
+            cropped = cropping.square(aligned, config)
+            _refuse_small(cropped, config)
+            _build(cropped, config, dataset_dir, metadata=metadata, progress=progress)
     builder = storage.open_dataset(dataset_dir, GanFrames)
     return {
         **storage.read_metadata(builder),
@@ -144,7 +155,8 @@ def open_source(
 
     Source: ours.
     """
-    return _READERS[config.format](source_path(config.source))
+    reader = reader_table.READERS[config.format]
+    return reader(source_path(config.source), options=config.reader)
 
 
 def source_path(source: str) -> pathlib.Path:
@@ -200,15 +212,29 @@ def _build(
     storage.write(GanFrames, dataset_dir, arguments=arguments)
 
 
-def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:
+def _refuse_small(capture: records.Capture, config: data_config.DataConfig) -> None:
     if capture.resolution < config.resolution:
         raise errors.DataFormatError(
             f"{capture.name}: its images measure {capture.resolution} pixels, less than "
             f"data.resolution={config.resolution}. Lower data.resolution or use larger images."
         )
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: residuals that do not exist become null."""
+    return {k: None if isinstance(v, float) and v != v else v for k, v in values.items()}
+
+
+def _file_digests(config: data_config.AlignConfig) -> list[str]:
+    paths = [pathlib.Path(p) for p in (config.source_file, config.target_file) if p]
+    return [hashlib.sha256(p.read_bytes()).hexdigest() for p in paths if p.is_file()]
+
+
+def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
+    identity["files"] = _file_digests(config.align)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return {
         "expression_names": list(capture.expression_names),

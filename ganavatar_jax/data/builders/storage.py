@@ -105,9 +105,13 @@ def write(
             os.rename(builder.data_dir, final)
         finally:
             shutil.rmtree(staging)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        # array_record reports a full disk as a RuntimeError.
+        if isinstance(error, RuntimeError) and "write() failed" not in str(error):
+            raise
+        reason = str(error) if isinstance(error, OSError) else "no space left on device"
         raise errors.RunError(
-            f"{dataset_dir}: the dataset cannot be written there ({error}). Choose a folder with "
+            f"{dataset_dir}: the dataset cannot be written there ({reason}). Choose a folder with "
             "room and permission."
         ) from error
     return final

@@ -17,17 +17,15 @@ Source: EG3D dataset format; expressions.json, meta.json and alpha/ are ours.
 
 import contextlib
 import functools
-import json
 import pathlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import labels, records
-from ganavatar_jax.data.formats import file_tree, pictures
+from ganavatar_jax.data import data_config, labels, records
+from ganavatar_jax.data.formats import file_tree, json_files, pictures
 
 _ALPHA = "alpha/"
 _IMAGES = "images/"
@@ -35,11 +33,14 @@ _BACKGROUNDS = ("white", "black", "scene")
 
 
 @contextlib.contextmanager
-def open_capture(path: str | pathlib.Path) -> Iterator[records.Capture]:
+def open_capture(
+    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+) -> Iterator[records.Capture]:
     """Opens a capture and checks everything but its pixels.
 
     Args:
       path: Folder or zip with dataset.json at its root.
+      options: Not needed here.
 
     Returns:
       A context manager that yields the capture; frames can be loaded while it is open.
@@ -49,6 +50,7 @@ def open_capture(path: str | pathlib.Path) -> Iterator[records.Capture]:
 
     Source: EG3D dataset format.
     """
+    del options
     with file_tree.open_tree(path) as tree:
         yield _read_capture(tree)
 
@@ -72,6 +74,7 @@ def _read_capture(tree: file_tree.FileTree) -> records.Capture:
             frame_id=name,
             sequence=name.rpartition("/")[0],
             split=split.get(name),
+            size=(side, side),
             read_pixels=functools.partial(_read_pixels, tree, name, mattes.get(name), side),
         )
         for name in names
@@ -87,21 +90,6 @@ def _read_capture(tree: file_tree.FileTree) -> records.Capture:
     )
 
 
-def _read_json(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
-    try:
-        content = json.loads(tree.read(name).decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
-        raise errors.DataFormatError(
-            f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
-        ) from error
-    if not isinstance(content, dict):
-        raise errors.DataFormatError(
-            f"{tree.path}: {name} must hold a JSON object; got a {type(content).__name__}. Wrap "
-            "its content in {...} as the layout asks."
-        )
-    return content
-
-
 def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
     if "dataset.json" not in tree.names:
         nested = [name for name in tree.names if name.endswith("/dataset.json")]
@@ -111,7 +99,7 @@ def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
             else 'Write {"labels": [[name, [25 numbers]], ...]} there.'
         )
         raise errors.DataFormatError(f"{tree.path}: there is no dataset.json at its root. {hint}")
-    entries = _read_json(tree, "dataset.json").get("labels")
+    entries = json_files.read_object(tree, "dataset.json").get("labels")
     if not isinstance(entries, list) or not entries:
         raise errors.DataFormatError(
             f'{tree.path}: dataset.json must hold a list "labels" of [name, [25 numbers]]; got '
@@ -149,12 +137,7 @@ def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> l
             raise errors.DataFormatError(
                 f"{tree.path}: {name} has no label in dataset.json. Add one or remove the image."
             )
-    return sorted(found, key=_by_number)
-
-
-def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], name
+    return sorted(found, key=json_files.by_number)
 
 
 def _check_headers(tree: file_tree.FileTree, names: list[str]) -> tuple[int, bool]:
@@ -227,7 +210,7 @@ def _read_expressions(
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     if "expressions.json" not in tree.names:
         return (), {}
-    content = _read_json(tree, "expressions.json")
+    content = json_files.read_object(tree, "expressions.json")
     entry_names, codes = content.get("names"), content.get("codes")
     is_list = isinstance(entry_names, list) and all(isinstance(n, str) for n in entry_names)
     if not is_list or not entry_names or len(set(entry_names)) != len(entry_names):
@@ -277,7 +260,7 @@ def _read_meta(
 ) -> tuple[dict[str, records.SplitName], records.ImageBackground]:
     if "meta.json" not in tree.names:
         return {}, "unknown"
-    meta = _read_json(tree, "meta.json")
+    meta = json_files.read_object(tree, "meta.json")
     background = meta.get("background", "unknown")
     if background not in (*_BACKGROUNDS, "unknown"):
         raise errors.DataFormatError(

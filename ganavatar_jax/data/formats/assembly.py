@@ -1,0 +1,302 @@
+"""Makes a `records.Capture` of what a reader found out about each frame.
+
+Readers of formats collect `Entry`s; here files are looked up, headers and cameras are checked, and
+pixels are read when a frame is loaded: undistorted, gamma-corrected, with their matte.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.data import labels, records
+from ganavatar_jax.data.formats import (
+    conventions,
+    file_tree,
+    json_files,
+    lenses,
+    pictures,
+)
+
+# Relative difference of aspect ratios up to which an image counts as a resized one.
+_ASPECT_TOLERANCE = 0.01
+
+Correction = Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w 3"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What a reader knows of a frame before its pixels are read.
+
+    Attributes:
+      frame_id: Name of the frame; unique.
+      image: File name within the capture.
+      matte: File name of its matte, or None.
+      cam2world: Pose, OpenCV axes.
+      intrinsics: Normalised by the image size.
+      size: Width and height the calibration speaks of, pixels; the file may be a resized one.
+        None where the format does not say.
+      lens: Distortion.
+      expression: Expression code, or None.
+      sequence: Recording the frame belongs to.
+      split: "train", "test", or None.
+    """
+
+    frame_id: str
+    image: str
+    cam2world: Float[np.ndarray, "4 4"]
+    intrinsics: Float[np.ndarray, "3 3"]
+    matte: str | None = None
+    size: tuple[int, int] | None = None
+    lens: lenses.Lens = lenses.Lens()
+    expression: Float[np.ndarray, " e"] | None = None
+    sequence: str = ""
+    split: records.SplitName | None = None
+
+
+def make_capture(
+    tree: file_tree.FileTree,
+    entries: Sequence[Entry],
+    *,
+    expression_names: tuple[str, ...] = (),
+    background: records.ImageBackground = "unknown",
+    correct: Correction | None = None,
+    one_size: bool = True,
+) -> records.Capture:
+    """Checks the frames of a capture and binds them to their files.
+
+    Args:
+      tree: The capture's files.
+      entries: Its frames, in order of time.
+      expression_names: What the numbers of an expression code mean.
+      background: What lies behind the head in the stored images, unless they are transparent.
+      correct: Changes colours after decoding, e.g. a gamma curve.
+      one_size: Whether all images must have one size.
+
+    Returns:
+      The capture; frames are as large as their files.
+
+    Raises:
+      DataFormatError: a name stands twice, a file is missing or no image, sizes or transparency
+        differ, some frames have a matte and some have none, or a camera is impossible.
+
+    Source: ours.
+    """
+    _refuse_doubles(tree, entries)
+    headers = [_read_header(tree, entry) for entry in entries]
+    _check_alike(tree, entries, headers, one_size=one_size)
+    transparent = headers[0].has_alpha
+    frames = tuple(
+        records.FrameReference(
+            label25=labels.check_label25(
+                [*entry.cam2world.ravel().tolist(), *entry.intrinsics.ravel().tolist()],
+                where=f"{tree.path}: {entry.frame_id}",
+            ),
+            expression=entry.expression,
+            frame_id=entry.frame_id,
+            sequence=entry.sequence,
+            split=entry.split,
+            size=(header.width, header.height),
+            read_pixels=functools.partial(_read_pixels, tree, entry, correct),
+        )
+        for entry, header in zip(entries, headers, strict=True)
+    )
+    has_matte = entries[0].matte is not None
+    return records.Capture(
+        name=str(tree.path),
+        frames=frames,
+        expression_names=expression_names,
+        resolution=min(min(frame.size) for frame in frames),
+        background="straight" if transparent and not has_matte else background,
+        has_alpha=transparent or has_matte,
+        digest=tree.digest(),
+    )
+
+
+def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
+    """Completes a file name that may lack its extension.
+
+    Args:
+      tree: The capture.
+      stem: Name as a format gives it; a leading "./" is dropped.
+      where: File and frame, for messages.
+
+    Returns:
+      The name of an image in the tree.
+
+    Raises:
+      DataFormatError: there is no such image.
+
+    Source: ours.
+    """
+    name = stem.replace("\\", "/").removeprefix("./")
+    known = set(tree.names)
+    candidates = [name, *(f"{name}.{extension}" for extension in sorted(pictures.EXTENSIONS))]
+    for candidate in candidates:
+        if candidate in known and pictures.is_picture(candidate):
+            return candidate
+    raise errors.DataFormatError(
+        f"{where}: the image {name} is not there. Add it or remove the frame; names are relative "
+        f"to {tree.path}."
+    )
+
+
+def _refuse_doubles(tree: file_tree.FileTree, entries: Sequence[Entry]) -> None:
+    if not entries:
+        raise errors.DataFormatError(
+            f"{tree.path}: the capture has no frames. Check the export, or data.source."
+        )
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.frame_id in seen:
+            raise errors.DataFormatError(
+                f"{tree.path}: two frames are called {entry.frame_id}. Remove one of them."
+            )
+        seen.add(entry.frame_id)
+
+
+def _read_header(tree: file_tree.FileTree, entry: Entry) -> pictures.Header:
+    where = f"{tree.path}: {entry.image}"
+    header = pictures.read_header(tree.read(entry.image), where=where)
+    if entry.size is not None:
+        ratio = header.width * entry.size[1] / (header.height * entry.size[0])
+        if abs(ratio - 1.0) > _ASPECT_TOLERANCE:
+            raise errors.DataFormatError(
+                f"{where}: its camera is calibrated for images of {entry.size[0]}x{entry.size[1]}; "
+                f"got {header.width}x{header.height}. Undo the crop or correct the calibration."
+            )
+    return header
+
+
+def _check_alike(
+    tree: file_tree.FileTree,
+    entries: Sequence[Entry],
+    headers: Sequence[pictures.Header],
+    *,
+    one_size: bool,
+) -> None:
+    first, name = headers[0], entries[0].image
+    for entry, header in zip(entries, headers, strict=True):
+        where = f"{tree.path}: {entry.image}"
+        if one_size and (header.width, header.height) != (first.width, first.height):
+            raise errors.DataFormatError(
+                f"{where}: all images must have one size; got {header.width}x{header.height}, and "
+                f"{name} has {first.width}x{first.height}. Resize them alike."
+            )
+        if header.has_alpha != first.has_alpha:
+            raise errors.DataFormatError(
+                f"{where}: all images must be transparent (RGBA) or none; it is unlike {name}. "
+                "Save them alike."
+            )
+        if (entry.matte is None) != (entries[0].matte is None):
+            raise errors.DataFormatError(
+                f"{where}: some frames have a matte and some have none. Add or remove mattes."
+            )
+
+
+def _read_pixels(
+    tree: file_tree.FileTree, entry: Entry, correct: Correction | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    image, alpha = pictures.decode_color(
+        tree.read(entry.image), where=f"{tree.path}: {entry.image}"
+    )
+    if entry.matte is not None:
+        where = f"{tree.path}: {entry.matte}"
+        alpha = pictures.decode_matte(tree.read(entry.matte), where=where)
+        if alpha.shape != image.shape[:2]:
+            raise errors.DataFormatError(
+                f"{where}: a matte must be as large as its image "
+                f"({image.shape[1]}x{image.shape[0]}); got {alpha.shape[1]}x{alpha.shape[0]}. "
+                "Resize it."
+            )
+    if correct is not None:
+        image = correct(image)
+    image = lenses.undistort_image(image, entry.intrinsics, entry.lens)
+    if alpha is not None:
+        alpha = lenses.undistort_image(alpha, entry.intrinsics, entry.lens)
+    return image, alpha
+
+
+def find_matte(tree: file_tree.FileTree, image: str) -> str | None:
+    """Finds the matte of an image: in alpha/ or masks/, under the image's name or stem.
+
+    Args:
+      tree: The capture.
+      image: Name of the image.
+
+    Returns:
+      Name of the matte, or None.
+
+    Source: ours; masks/NAME.png.png is COLMAP's.
+    """
+    known = set(tree.names)
+    below = image.removeprefix("images/")
+    stem = below.rpartition(".")[0]
+    for folder in ("alpha", "masks", "mask"):
+        names = [f"{folder}/{below}.png", f"{folder}/{below}"]
+        names += [f"{folder}/{stem}.{extension}" for extension in sorted(pictures.EXTENSIONS)]
+        for name in names:
+            if name in known and name != image:
+                return name
+    return None
+
+
+def choose(
+    tree: file_tree.FileTree, found: Sequence[str], wanted: Sequence[str], *, what: str
+) -> list[str]:
+    """Keeps the wanted parts of a capture.
+
+    Args:
+      tree: The capture, for messages.
+      found: What there is.
+      wanted: Names to keep; empty keeps all.
+      what: What is chosen, for messages, singular.
+
+    Returns:
+      The names to read, in the order of their numbers.
+
+    Raises:
+      DataFormatError: a wanted one is not there.
+
+    Source: ours.
+    """
+    for name in wanted:
+        if name not in found:
+            listed = ", ".join(sorted(found)[:8]) + (", ..." if len(found) > 8 else "")
+            raise errors.DataFormatError(
+                f'{tree.path}: there is no {what} "{name}"; it has {listed}. Correct data.reader.'
+            )
+    return sorted(wanted or found, key=json_files.by_number)
+
+
+def one_handedness(tree: file_tree.FileTree, entries: Sequence[Entry]) -> list[Entry]:
+    """Mirrors the world where a format's signs make all its cameras left-handed.
+
+    Args:
+      tree: The capture, for messages.
+      entries: Frames whose focal lengths are positive already.
+
+    Returns:
+      The frames with right-handed cameras.
+
+    Raises:
+      DataFormatError: some cameras are left-handed and some are not.
+
+    Source: conventions.reflect_world.
+    """
+    left = [conventions.is_left_handed(entry.cam2world) for entry in entries]
+    if all(left):
+        return [
+            dataclasses.replace(entry, cam2world=conventions.reflect_world(entry.cam2world))
+            for entry in entries
+        ]
+    if any(left):
+        first = entries[left.index(True)].frame_id
+        raise errors.DataFormatError(
+            f"{tree.path}: some cameras are left-handed (the first is that of {first}) and some "
+            "are not. Track the capture again."
+        )
+    return list(entries)

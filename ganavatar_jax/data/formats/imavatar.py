@@ -1,0 +1,120 @@
+"""Reads captures in the layout of I M Avatar (and of PointAvatar, which took it over).
+
+    flame_params.json        here, or in one folder a recording: MVI_1810/flame_params.json
+    image/1.png              "file_path" is "image/1", relative to flame_params.json
+    mask/1.png               mattes, optional
+
+"world_mat" is world-to-camera, 3x4; the camera looks along -z and pixels follow u = cx + fx X / Z,
+so that a real camera has a negative fx. "intrinsics" is [fx, fy, cx, cy] divided by the image size,
+or in pixels of a 512 image (cy > 1). The first pixel's centre is 0. "expression" holds FLAME
+coefficients and "pose" 15 angles, of which the jaw's three follow the code. The head is at the
+origin, FLAME scaled by 4; alignment carries it over.
+
+Source: I M Avatar (Zheng et al. 2022), description of its datasets.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.data import data_config, records
+from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files, pictures
+
+_FILE = "flame_params.json"
+_OLD_SIDE = 512.0  # Image side that intrinsics in pixels refer to.
+_POSE = 15  # Root, neck, jaw and both eyes, three angles each.
+_JAW = slice(6, 9)
+# The camera looks along -z: turning that axis gives one that looks along +z, left-handed.
+_LOOK_FORWARD = np.diag([1.0, 1.0, -1.0, 1.0])
+
+
+@contextlib.contextmanager
+def open_capture(
+    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+) -> Iterator[records.Capture]:
+    """Opens a capture in I M Avatar's layout.
+
+    Args:
+      path: Folder or zip; recordings in subfolders become sequences.
+      options: `sequences` keeps some of them.
+
+    Returns:
+      A context manager that yields the capture, in FLAME's frame.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+
+    Source: I M Avatar.
+    """
+    options = options or data_config.ReaderConfig()
+    with file_tree.open_tree(path) as tree:
+        folders = [n.removesuffix(_FILE) for n in tree.names if f"/{n}".endswith(f"/{_FILE}")]
+        if not folders:
+            raise errors.DataFormatError(
+                f"{tree.path}: there is no {_FILE}, neither at its root nor in a folder. Check "
+                "data.format."
+            )
+        chosen = assembly.choose(
+            tree, [f.strip("/") for f in folders], options.sequences, what="recording"
+        )
+        entries = [entry for folder in chosen for entry in _read_recording(tree, folder)]
+        codes = [entry.expression for entry in entries if entry.expression is not None]
+        width = len(codes[0]) if codes else 0
+        if any(len(code) != width for code in codes):
+            raise errors.DataFormatError(
+                f"{tree.path}: all expressions must hold equally many numbers. Track all frames "
+                "alike."
+            )
+        names = [f"flame_exp_{index:02d}" for index in range(width - 3)]
+        names += ["flame_jaw_x", "flame_jaw_y", "flame_jaw_z"]
+        yield assembly.make_capture(
+            tree,
+            assembly.one_handedness(tree, entries),
+            expression_names=tuple(names) if width else (),
+        )
+
+
+def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.Entry]:
+    prefix = f"{folder}/" if folder else ""
+    content = json_files.read_object(tree, f"{prefix}{_FILE}")
+    where = f"{tree.path}: {prefix}{_FILE}"
+    values = json_files.array(content, "intrinsics", (4,), where=where)
+    if values[3] > 1.0:
+        values = values / _OLD_SIDE
+    frames = json_files.frames(content, where=where)
+    for frame in frames:
+        file_path = json_files.text(frame, "file_path", where=where)
+        place = f"{where}: {file_path}"
+        image = assembly.find_image(tree, f"{prefix}{file_path}", where=where)
+        header = pictures.read_header(tree.read(image), where=f"{tree.path}: {image}")
+        size = (header.width, header.height)
+        world_mat = json_files.array(frame, "world_mat", (3, 4), where=place)
+        pose = conventions.from_world2cam(world_mat) @ _LOOK_FORWARD
+        cam2world, focal = conventions.fold_focal_signs(pose, -values[:2] * size)
+        code = json_files.array(frame, "expression", (-1,), where=place)
+        jaw = json_files.array(frame, "pose", (_POSE,), where=place)[_JAW]
+        yield assembly.Entry(
+            frame_id=image,
+            image=image,
+            matte=_find_mask(tree, image),
+            cam2world=cam2world,
+            intrinsics=_intrinsics(focal, values[2:] * size, size),
+            expression=np.concatenate([code, jaw]).astype(np.float32),
+            sequence=folder,
+        )
+
+
+def _intrinsics(
+    focal_px: Float[np.ndarray, "2"], center_px: Float[np.ndarray, "2"], size: tuple[int, int]
+) -> Float[np.ndarray, "3 3"]:
+    return conventions.normalize_intrinsics(focal_px, center_px, size=size, first_pixel_at=0.0)
+
+
+def _find_mask(tree: file_tree.FileTree, image: str) -> str | None:
+    head, _, tail = image.rpartition("image/")
+    name = f"{head}mask/{tail}"
+    return name if name in set(tree.names) else None

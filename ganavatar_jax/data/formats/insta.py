@@ -1,0 +1,143 @@
+"""Reads captures that INSTA's converter writes from the metrical tracker.
+
+    transforms.json          or transforms_train.json and transforms_test.json, or all three;
+                             w h fl_x fl_y cx cy in pixels, "frames"
+    images/00001.png         RGBA with the matte as transparency, or RGB
+    seg_mask/00001.png       optional face parsing; where it is 90 (cloth), the matte becomes 0
+    flame/exp/00001.txt      optional FLAME expression coefficients, one a line
+
+`transform_matrix` is cam2world with OpenCV axes already, despite the file's name. The world is
+FLAME's, nominally metres. Where transforms_test.json exists, its frames are held out.
+
+Source: INSTA (Zielonka et al. 2023), layout of its datasets.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.data import data_config, records
+from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files, pictures
+
+_CLOTH = 90  # Value of seg_mask that INSTA takes out of the matte.
+
+
+@contextlib.contextmanager
+def open_capture(
+    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+) -> Iterator[records.Capture]:
+    """Opens a capture in INSTA's layout.
+
+    Args:
+      path: Folder or zip with transforms.json.
+      options: Not needed here.
+
+    Returns:
+      A context manager that yields the capture, in FLAME's frame.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+
+    Source: INSTA.
+    """
+    del options
+    with file_tree.open_tree(path) as tree:
+        entries, codes = _read_entries(tree)
+        names = tuple(f"flame_exp_{index:02d}" for index in range(codes))
+        capture = assembly.make_capture(tree, entries, expression_names=names)
+        if any(name.startswith("seg_mask/") for name in tree.names):
+            capture = _without_cloth(tree, capture)
+        yield capture
+
+
+def _read_entries(tree: file_tree.FileTree) -> tuple[list[assembly.Entry], int]:
+    sides = json_files.split_files(tree, "transforms", needed="INSTA's transforms.json")
+    entries: list[assembly.Entry] = []
+    for name, split in sides:
+        content = json_files.read_object(tree, name)
+        where = f"{tree.path}: {name}"
+        size = json_files.image_size(content, where=where)
+        fl_x, fl_y, cx, cy = (
+            json_files.number(content, key, where=where) for key in ("fl_x", "fl_y", "cx", "cy")
+        )
+        intrinsics = conventions.normalize_intrinsics(
+            np.array([fl_x, fl_y]), np.array([cx, cy]), size=size
+        )
+        for frame in json_files.frames(content, where=where):
+            file_path = json_files.text(frame, "file_path", where=where)
+            place = f"{where}: {file_path}"
+            pose = json_files.array(frame, "transform_matrix", (4, 4), where=place)
+            entries.append(
+                assembly.Entry(
+                    frame_id=file_path,
+                    image=assembly.find_image(tree, file_path, where=where),
+                    cam2world=pose,
+                    intrinsics=intrinsics,
+                    size=size,
+                    expression=_read_code(tree, frame.get("exp_path"), where=place),
+                    sequence=pathlib.PurePosixPath(file_path).parent.as_posix(),
+                    split=split,
+                )
+            )
+    lengths = {len(entry.expression) for entry in entries if entry.expression is not None}
+    if len(lengths) > 1:
+        raise errors.DataFormatError(
+            f"{tree.path}: expression files must hold equally many numbers; got {sorted(lengths)}. "
+            "Track all frames alike."
+        )
+    entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
+    return entries, max(lengths, default=0)
+
+
+def _read_code(
+    tree: file_tree.FileTree, name: object, *, where: str
+) -> Float[np.ndarray, " e"] | None:
+    if not isinstance(name, str) or name not in tree.names:
+        return None  # The converter names the files whether or not they were exported.
+    try:
+        code = np.loadtxt(io.BytesIO(tree.read(name)), dtype=np.float32).reshape(-1)
+    except ValueError as error:
+        raise errors.DataFormatError(
+            f"{where}: {name} must hold numbers only ({error}). Export it again."
+        ) from error
+    if not len(code) or not np.isfinite(code).all():
+        raise errors.DataFormatError(
+            f"{where}: {name} must hold finite numbers. Export it again or remove the file."
+        )
+    return code
+
+
+def _without_cloth(tree: file_tree.FileTree, capture: records.Capture) -> records.Capture:
+    known = {
+        pathlib.PurePosixPath(name).stem: name
+        for name in tree.names
+        if name.startswith("seg_mask/") and pictures.is_picture(name)
+    }
+    frames = []
+    for frame in capture.frames:
+        mask = known.get(pathlib.PurePosixPath(frame.frame_id).stem)
+        if mask is not None:
+            read = functools.partial(_read_masked, tree, frame, mask)
+            frame = dataclasses.replace(frame, read_pixels=read)
+        frames.append(frame)
+    return dataclasses.replace(capture, frames=tuple(frames))
+
+
+def _read_masked(
+    tree: file_tree.FileTree, frame: records.FrameReference, name: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    image, alpha = frame.read_pixels()
+    classes = pictures.decode_matte(tree.read(name), where=f"{tree.path}: {name}")
+    if alpha is None or classes.shape != alpha.shape:
+        raise errors.DataFormatError(
+            f"{tree.path}: {name} needs a transparent image of its size. Export both again, or "
+            "remove seg_mask/."
+        )
+    return image, np.where(classes == _CLOTH, 0, alpha).astype(np.uint8)

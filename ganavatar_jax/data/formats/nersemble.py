@@ -1,0 +1,198 @@
+"""Reads a person of NeRSemble's monocular benchmark: mp4 videos with FLAME tracking.
+
+    calibration/camera_params.json             {"world_2_cam": {serial: 4x4}, "intrinsics": {...}}
+    sequences/<name>/images/cam_<serial>.mp4   background removed
+    sequences/<name>/alpha_maps/cam_<serial>.mp4
+    sequences/<name>/tracking/flame2023_tracking.npz
+                     expression [t 100], jaw [t 3], rotation_matrices [t 3 3], translation [t 3],
+                     scale [1 1]
+
+Cameras are world-to-camera with OpenCV axes; the tracking's pose of the head carries them into the
+head's frame, in FLAME's units. A sequence without images (held out by the benchmark) is passed
+over. Row i of the tracking belongs to frame i of the videos.
+
+Source: NeRSemble benchmark toolkit, documentation of its assets.
+"""
+
+import contextlib
+import functools
+import io
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.data import data_config, labels, records
+from ganavatar_jax.data.formats import (
+    assembly,
+    conventions,
+    file_tree,
+    json_files,
+    video_file,
+)
+
+_CALIBRATION = "calibration/camera_params.json"
+_VIDEO = re.compile(r"sequences/([^/]+)/images/cam_([^/]+)\.mp4")
+_EXPRESSION, _JAW = 100, 3
+
+
+@contextlib.contextmanager
+def open_capture(
+    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+) -> Iterator[records.Capture]:
+    """Opens one person's folder.
+
+    Args:
+      path: Folder or zip with calibration/ and sequences/.
+      options: `cameras` and `sequences` keep some of them.
+
+    Returns:
+      A context manager that yields the capture, in FLAME's frame.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+
+    Source: NeRSemble benchmark.
+    """
+    options = options or data_config.ReaderConfig()
+    with file_tree.open_tree(path) as tree:
+        if _CALIBRATION not in tree.names:
+            raise errors.DataFormatError(
+                f"{tree.path}: there is no {_CALIBRATION}. Set data.source to one person's folder."
+            )
+        calibration = json_files.read_object(tree, _CALIBRATION)
+        found = [m.groups() for name in tree.names if (m := _VIDEO.fullmatch(name))]
+        if not found:
+            raise errors.DataFormatError(
+                f"{tree.path}: there are no sequences/<name>/images/cam_<serial>.mp4. Download the "
+                "images."
+            )
+        sequences = assembly.choose(
+            tree, sorted({f[0] for f in found}), options.sequences, what="sequence"
+        )
+        serials = assembly.choose(
+            tree, sorted({f[1] for f in found}), options.cameras, what="camera"
+        )
+        frames = [
+            frame
+            for sequence in sequences
+            for serial in serials
+            if (sequence, serial) in found
+            for frame in _read_video(tree, calibration, sequence, serial)
+        ]
+        names = [f"flame_exp_{index:02d}" for index in range(_EXPRESSION)]
+        yield records.Capture(
+            name=str(tree.path),
+            frames=tuple(frames),
+            expression_names=(*names, "flame_jaw_x", "flame_jaw_y", "flame_jaw_z"),
+            resolution=min(min(frame.size) for frame in frames),
+            background="white",
+            has_alpha=True,
+            digest=tree.digest(),
+        )
+
+
+def _read_video(
+    tree: file_tree.FileTree, calibration: dict, sequence: str, serial: str
+) -> Iterator[records.FrameReference]:
+    folder = f"sequences/{sequence}"
+    world2cam, intrinsics_px = _read_camera(tree, calibration, serial)
+    tracking = _read_tracking(tree, f"{folder}/tracking/flame2023_tracking.npz")
+    images = _open_video(tree, f"{folder}/images/cam_{serial}.mp4")
+    mattes = _open_video(tree, f"{folder}/alpha_maps/cam_{serial}.mp4")
+    count = len(tracking["expression"])
+    if not images.count == mattes.count == count or images.size != mattes.size:
+        raise errors.DataFormatError(
+            f"{tree.path}: {folder}: images ({images.count} frames), alpha_maps ({mattes.count}) "
+            f"and tracking ({count}) must have equal length and size. Download the sequence again."
+        )
+    intrinsics = conventions.normalize_intrinsics(
+        intrinsics_px[[0, 1], [0, 1]], intrinsics_px[:2, 2], size=images.size, first_pixel_at=0.0
+    )
+    scale = float(tracking["scale"].reshape(-1)[0])
+    for index in range(count):
+        head = np.eye(4)
+        head[:3, :3] = tracking["rotation_matrices"][index]
+        head[:3, 3] = tracking["translation"][index]
+        cam2head = conventions.from_world2cam(world2cam @ head)
+        # The tracking scales FLAME before it places it: distances in FLAME's units are 1 / scale.
+        cam2head[:3, 3] /= scale
+        frame_id = f"{sequence}/{serial}/{index:05d}"
+        code = np.concatenate([tracking["expression"][index], tracking["jaw"][index]])
+        yield records.FrameReference(
+            label25=labels.check_label25(
+                [*cam2head.ravel().tolist(), *intrinsics.ravel().tolist()],
+                where=f"{tree.path}: {frame_id}",
+            ),
+            expression=code.astype(np.float32),
+            frame_id=frame_id,
+            sequence=sequence,
+            split=None,
+            size=images.size,
+            read_pixels=functools.partial(_read_pixels, images, mattes, index),
+        )
+
+
+def _read_camera(
+    tree: file_tree.FileTree, calibration: dict, serial: str
+) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"]]:
+    where = f"{tree.path}: {_CALIBRATION}"
+    poses, intrinsics = calibration.get("world_2_cam"), calibration.get("intrinsics")
+    if not isinstance(poses, dict) or not isinstance(intrinsics, dict):
+        raise errors.DataFormatError(
+            f'{where}: expected objects "world_2_cam" and "intrinsics". Download the file again.'
+        )
+    return (
+        json_files.array(poses, serial, (4, 4), where=where),
+        json_files.array(intrinsics, serial, (3, 3), where=where),
+    )
+
+
+def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]:
+    where = f"{tree.path}: {name}"
+    if name not in tree.names:
+        raise errors.DataFormatError(f"{where} is not there. Download the FLAME tracking.")
+    try:
+        with np.load(io.BytesIO(tree.read(name)), allow_pickle=False) as arrays:
+            read = {
+                key: arrays[key].astype(np.float64)
+                for key in ("expression", "jaw", "rotation_matrices", "translation", "scale")
+            }
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise errors.DataFormatError(
+            f"{where}: expected an NPZ with expression, jaw, rotation_matrices, translation and "
+            f"scale ({error}). Download it again."
+        ) from error
+    count = len(read["expression"])
+    shapes: dict[str, tuple[int, ...]] = {
+        "expression": (count, _EXPRESSION),
+        "jaw": (count, _JAW),
+        "translation": (count, 3),
+        "rotation_matrices": (count, 3, 3),
+    }
+    for key, shape in shapes.items():
+        if read[key].shape != shape or not np.isfinite(read[key]).all():
+            raise errors.DataFormatError(
+                f"{where}: {key} must hold finite numbers of shape {shape}; got "
+                f"{read[key].shape}. Download it again."
+            )
+    if read["scale"].size < 1 or not read["scale"].reshape(-1)[0] > 0:
+        raise errors.DataFormatError(f"{where}: scale must be positive. Download it again.")
+    return read
+
+
+def _open_video(tree: file_tree.FileTree, name: str) -> video_file.VideoFile:
+    where = f"{tree.path}: {name}"
+    if name not in tree.names:
+        raise errors.DataFormatError(f"{where} is not there. Download the sequence again.")
+    return video_file.VideoFile(tree.read(name), where=where)
+
+
+def _read_pixels(
+    images: video_file.VideoFile, mattes: video_file.VideoFile, index: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+    return images.read(index), np.ascontiguousarray(mattes.read(index)[..., 0])

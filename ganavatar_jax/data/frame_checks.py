@@ -1,0 +1,127 @@
+"""What can be wrong with a frame and be told from its numbers: blur, holes in the matte, jumps.
+
+A check compares a frame with the rest of its capture, so that soft lenses and quick heads are not
+faults in themselves. Flags are hints for the eye, nothing is left out because of them.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ganavatar_jax.core.arrays import Float, UInt8
+
+_BLURRED = 0.35  # Share of the median sharpness below which a frame counts as blurred.
+_HOLE_SHARE = 0.005  # Of the matte's area.
+_JUMP_DEG, _JUMP_TIMES = 4.0, 6.0  # A jump is larger than both, in degrees and medians.
+_CUT_SHARE = 0.25  # Of the image's side or top border covered by the matte.
+
+
+def sharpness(image: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"] | None) -> float:
+    """Measures how much fine detail an image has.
+
+    Args:
+      image: The image.
+      alpha: Its matte, or None to measure everywhere.
+
+    Returns:
+      Mean absolute Laplacian inside the head, grey levels.
+
+    Source: Pech-Pacheco et al. 2000, variance of the Laplacian; the mean resists highlights.
+    """
+    grey = image.astype(np.float32).mean(axis=-1)
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    detail = np.abs(around - 4.0 * grey[1:-1, 1:-1])
+    if alpha is None:
+        return float(detail.mean())
+    inside = np.asarray(alpha[1:-1, 1:-1] > 250)
+    return float(detail[inside].mean()) if inside.any() else 0.0
+
+
+def hole_share(alpha: UInt8[np.ndarray, "h w"]) -> float:
+    """Measures holes in a matte: uncovered pixels that covered ones surround.
+
+    Args:
+      alpha: Coverage, 0..255.
+
+    Returns:
+      Area of holes over the covered area; 0 for an empty matte.
+
+    Source: flood fill from outside.
+    """
+    covered = alpha > 127
+    if not covered.any():
+        return 0.0
+    padded = np.pad(np.where(covered, 255, 0).astype(np.uint8), 1)
+    picture = Image.fromarray(padded).copy()  # one made of an array cannot be painted on
+    ImageDraw.floodfill(picture, (0, 0), 128)
+    return float((np.asarray(picture) == 0).sum() / covered.sum())
+
+
+def cut_share(alpha: UInt8[np.ndarray, "h w"]) -> float:
+    """Measures how much of the image's left, right and top borders the matte covers.
+
+    Args:
+      alpha: Coverage, 0..255.
+
+    Returns:
+      The largest covered share of one of the three borders; the neck may leave below.
+
+    Source: ours.
+    """
+    return float(max((side > 127).mean() for side in (alpha[0], alpha[:, 0], alpha[:, -1])))
+
+
+def turns_deg(
+    label25: Float[np.ndarray, "f 25"], sequence: Sequence[str]
+) -> Float[np.ndarray, " f"]:
+    """Measures how far each camera turned since the frame before it.
+
+    Args:
+      label25: Cameras in order of time.
+      sequence: Recording of each frame.
+
+    Returns:
+      Degrees; 0 for the first frame of a recording.
+
+    Source: angle of the relative rotation.
+    """
+    turns = np.zeros(len(label25))
+    rotation = label25[:, :16].reshape(-1, 4, 4)[:, :3, :3].astype(np.float64)
+    if len(label25) > 1:
+        # From the chord, because the cosine cannot tell small angles apart.
+        chord = np.linalg.norm(rotation[1:] - rotation[:-1], axis=(1, 2)) / np.sqrt(8.0)
+        turns[1:] = np.degrees(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
+        same = np.array([a == b for a, b in zip(sequence[1:], sequence[:-1], strict=True)])
+        turns[1:][~same] = 0.0
+    return turns
+
+
+def find_flags(
+    *,
+    sharp: Float[np.ndarray, " f"],
+    holes: Float[np.ndarray, " f"],
+    cut: Float[np.ndarray, " f"],
+    turns: Float[np.ndarray, " f"],
+) -> list[tuple[str, ...]]:
+    """Names what is suspicious about each frame.
+
+    Args:
+      sharp: From `sharpness`.
+      holes: From `hole_share`.
+      cut: From `cut_share`.
+      turns: From `turns_deg`.
+
+    Returns:
+      For each frame, some of "blur", "alpha holes", "head cut off" and "pose jump".
+
+    Source: ours.
+    """
+    usual_turn = np.median(turns[turns > 0]) if (turns > 0).any() else 0.0
+    marks = {
+        "blur": sharp < _BLURRED * np.median(sharp),
+        "alpha holes": holes > _HOLE_SHARE,
+        "head cut off": cut > _CUT_SHARE,
+        "pose jump": turns > max(_JUMP_DEG, _JUMP_TIMES * usual_turn),
+    }
+    return [tuple(k for k, found in marks.items() if found[i]) for i in range(len(sharp))]

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from ganavatar_jax.data import frame_checks
+from helpers import captures
+
+
+@pytest.fixture
+def image():
+    return np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+
+
+def test_a_blurred_image_is_less_sharp(image):
+    soft = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2)))
+    assert frame_checks.sharpness(soft, None) < 0.3 * frame_checks.sharpness(image, None)
+
+
+def test_sharpness_looks_at_the_head_only(image):
+    alpha = np.zeros((32, 32), np.uint8)
+    alpha[8:24, 8:24] = 255
+    flat = image.copy()
+    flat[7:25, 7:25] = 128
+    assert frame_checks.sharpness(flat, alpha) == 0.0
+    assert frame_checks.sharpness(image, np.zeros_like(alpha)) == 0.0
+
+
+def test_holes_are_what_the_outside_does_not_reach():
+    alpha = np.zeros((32, 32), np.uint8)
+    alpha[8:24, 8:24] = 255
+    assert frame_checks.hole_share(alpha) == 0.0
+    alpha[14:16, 14:16] = 0
+    assert frame_checks.hole_share(alpha) == pytest.approx(4 / 252)
+    alpha[14:16, 8:16] = 0  # a bay, open to the outside
+    assert frame_checks.hole_share(alpha) == 0.0
+    assert frame_checks.hole_share(np.zeros_like(alpha)) == 0.0
+
+
+def test_a_head_at_the_top_or_side_is_cut_off_and_at_the_bottom_not():
+    alpha = np.zeros((32, 32), np.uint8)
+    alpha[16:, 8:24] = 255
+    assert frame_checks.cut_share(alpha) == 0.0
+    assert frame_checks.cut_share(alpha[::-1]) == pytest.approx(0.5)
+
+
+def test_turns_are_measured_within_a_recording():
+    labels = np.array([captures.label(index) for index in (0, 1, 1, 4)], np.float32)
+    turns = frame_checks.turns_deg(labels, ["a", "a", "a", "b"])
+    assert turns[0] == turns[3] == 0.0
+    assert turns[2] == pytest.approx(0.0, abs=1e-3)
+    relative = labels[0, :16].reshape(4, 4)[:3, :3].T @ labels[1, :16].reshape(4, 4)[:3, :3]
+    expected = np.degrees(np.arccos((np.trace(relative) - 1) / 2))
+    assert turns[1] == pytest.approx(expected, abs=1e-2)
+
+
+def test_flags_stand_out_from_the_rest():
+    count = 20
+    usual = {
+        "sharp": np.full(count, 5.0),
+        "holes": np.zeros(count),
+        "cut": np.zeros(count),
+        "turns": np.full(count, 1.0),
+    }
+    assert frame_checks.find_flags(**usual) == [()] * count
+    usual["sharp"][3], usual["holes"][4] = 1.0, 0.1
+    usual["cut"][5], usual["turns"][6] = 0.9, 20.0
+    flags = frame_checks.find_flags(**usual)
+    assert flags[3:7] == [("blur",), ("alpha holes",), ("head cut off",), ("pose jump",)]
+    assert sum(map(len, flags)) == 4

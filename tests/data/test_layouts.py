@@ -1,0 +1,139 @@
+"""Every layout: written from exact cameras, read back the same."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from ganavatar_jax.data import data_config
+from ganavatar_jax.data.formats import reader_table
+from helpers import layouts
+
+pytestmark = pytest.mark.captures
+
+WRITERS = {
+    "eg3d": layouts.write_eg3d,
+    "insta": layouts.write_insta,
+    "nerface": layouts.write_nerface,
+    "imavatar": layouts.write_imavatar,
+    "transforms": layouts.write_transforms,
+    "colmap text": functools.partial(layouts.write_colmap, binary=False),
+    "colmap binary": functools.partial(layouts.write_colmap, binary=True),
+    "colmap simple": functools.partial(layouts.write_colmap, binary=True, model="SIMPLE_PINHOLE"),
+    "multiface": layouts.write_multiface,
+    "nersemble": layouts.write_nersemble,
+}
+UNITS = {"multiface": 500.0}  # World units of the layout in one of ours.
+MATTES = set(WRITERS) - {"nerface", "multiface"}
+
+
+@pytest.fixture(scope="module")
+def shots():
+    return layouts.actor_shots()
+
+
+def read(case, shots, folder, **options):
+    path = WRITERS[case](folder / "capture", shots)
+    reader = reader_table.READERS[case.split()[0]]
+    config = data_config.ReaderConfig(**({"gamma": 0.0} | options))
+    with reader(path, options=config) as capture:
+        return capture, [frame.load() for frame in capture.frames]
+
+
+def in_order(case, shots):
+    """Multiface sorts by segment; the others keep the order of time."""
+    return shots if case != "multiface" else [*shots[::2], *shots[1::2]]
+
+
+@pytest.mark.parametrize("case", WRITERS)
+def test_cameras_come_back_and_project_points_to_the_same_pixels(case, shots, tmp_path):
+    capture, frames = read(case, shots, tmp_path)
+    assert len(frames) == len(shots)
+    for frame, reference, shot in zip(frames, capture.frames, in_order(case, shots), strict=True):
+        cam2world = frame.label25[:16].reshape(4, 4).astype(np.float64)
+        cam2world[:3, 3] /= UNITS.get(case, 1.0)
+        scale = np.abs(shot.cam2world).max()
+        assert np.abs(cam2world - shot.cam2world).max() <= 1e-6 * scale
+        intrinsics = frame.label25[16:].reshape(3, 3).astype(np.float64)
+        width, height = reference.size
+        assert frame.image.shape == (height, width, 3)
+        pixels = layouts.project(cam2world, intrinsics, size=(width, height))
+        truth = layouts.project(shot.cam2world, shot.intrinsics, size=(layouts.SIDE,) * 2)
+        truth += [width - layouts.SIDE, 0]  # Multiface's fixture is padded on the left.
+        assert np.abs(pixels - truth).max() <= 0.01
+
+
+@pytest.mark.parametrize("case", WRITERS)
+def test_pixels_and_mattes_belong_to_their_cameras(case, shots, tmp_path):
+    _, frames = read(case, shots, tmp_path)
+    for frame, shot in zip(frames, in_order(case, shots), strict=True):
+        image = frame.image[:, -layouts.SIDE :]
+        if case == "nersemble":  # lossy video
+            assert np.abs(image.astype(int) - shot.image).mean() < 8
+            assert np.abs(frame.alpha.astype(int) - shot.alpha).mean() < 8
+            continue
+        np.testing.assert_array_equal(image, shot.image)
+        if case in MATTES:
+            np.testing.assert_array_equal(frame.alpha, shot.alpha)
+        else:
+            assert frame.alpha is None
+
+
+def test_a_negative_focal_length_is_part_of_nerfaces_projection(shots, tmp_path):
+    # The tracker's x axis points left and its fx is negative: the same projection, so the same
+    # camera once signs are folded in.
+    path = layouts.write_nerface(tmp_path / "capture", shots, sign=-1.0)
+    with reader_table.READERS["nerface"](path) as capture:
+        poses = [frame.label25[:16].reshape(4, 4) for frame in capture.frames]
+    for pose, shot in zip(poses, shots, strict=True):
+        np.testing.assert_allclose(pose, shot.cam2world, atol=3e-6)
+
+
+def test_codes_are_read_with_names(shots, tmp_path):
+    lengths = {"insta": 10, "nerface": 76, "imavatar": 53, "nersemble": 103}
+    for case, length in lengths.items():
+        capture, frames = read(case, shots, tmp_path / case)
+        assert len(capture.expression_names) == len(set(capture.expression_names)) == length
+        assert all(frame.expression.shape == (length,) for frame in frames)
+    assert frames[0].expression[0] == pytest.approx(shots[0].code[0])
+
+
+def test_splits_of_layouts_are_kept(shots, tmp_path):
+    for case in ("insta", "nerface"):
+        _, frames = read(case, shots, tmp_path / case)
+        sides = [frame.split for frame in frames]
+        assert sorted(sides) == ["test", "train", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("case", "sequences"),
+    [
+        ("imavatar", ["MVI_1810", "MVI_1814"]),
+        ("nersemble", ["EXP-1-head", "FREE"]),
+        ("multiface", ["EXP_jaw000", "EXP_jaw001"]),
+    ],
+)
+def test_sequences_can_be_chosen(case, sequences, shots, tmp_path):
+    capture, _ = read(case, shots, tmp_path)
+    assert sorted({frame.sequence for frame in capture.frames}) == sequences
+    _, frames = read(case, shots, tmp_path / "one", sequences=(sequences[1],))
+    assert {frame.sequence for frame in frames} == {sequences[1]}
+
+
+def test_cloth_is_taken_out_of_instas_matte(shots, tmp_path):
+    path = layouts.write_insta(tmp_path / "capture", shots)
+    classes = np.zeros((layouts.SIDE, layouts.SIDE), np.uint8)
+    classes[layouts.SIDE // 2 :] = 90
+    layouts.save_png(path / "seg_mask" / "00002.png", classes)
+    with reader_table.READERS["insta"](path) as capture:
+        alpha = [frame.load().alpha for frame in capture.frames[:2]]
+    np.testing.assert_array_equal(alpha[0], shots[0].alpha)
+    assert alpha[1][layouts.SIDE // 2 :].max() == 0
+    assert alpha[1][: layouts.SIDE // 2].max() > 0
+
+
+def test_raw_images_of_multiface_are_brightened(shots, tmp_path):
+    _, raw = read("multiface", shots, tmp_path / "raw")
+    _, bright = read("multiface", shots, tmp_path / "bright", gamma=2.0)
+    dark = raw[0].image < 100
+    assert bright[0].image[dark].mean() > raw[0].image[dark].mean()
