@@ -324,7 +324,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "random_p": 0.05,
             "lpips_weight": 1.0,
             "focus_weight": 16.0,
-            "eyes_weight": 32.0,
+            "eyes_weight": 16.0,
         }
     )
     config.gan.reconstruction.adam.lr = 0.01
