@@ -3,7 +3,7 @@
     python -m ganavatar_jax.main --config=configs/monocular.py --workdir=runs/me \
         --config.data.source=captures/me.zip --config.gan.init=weights/ffhq
 
-Data: an EG3D-style folder or zip (dataset.json with 25 numbers an image). Variants: `full` is the
+Data: any layout of ganavatar_jax/data/formats/README.md. Variants: `full` is the
 paper's size (512 pixels, rendering 128, batch 32, gamma 5, fixed axes, ray-box bounds, 80 kimg; the
 original used eight A100), `small` is 64 pixels for a CPU, `smoke` runs every stage in seconds on
 the shipped sample.

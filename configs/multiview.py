@@ -3,7 +3,7 @@
     python -m ganavatar_jax.main --config=configs/multiview.py --workdir=runs/me360 \
         --config.data.source=captures/me_multiview.zip --config.gan.init=weights/ffhq
 
-Data: an EG3D-style folder or zip. Variants as in monocular.py.
+Data: any layout of ganavatar_jax/data/formats/README.md. Variants as in monocular.py.
 """
 
 import ml_collections
@@ -18,7 +18,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
         return presets.smoke(config)
     if variant == "small":
         presets.small(config)
-        config.gan.total_kimg = 12.0
+        config.gan.total_kimg = 18.0
+        config.gan.reconstruction.warmup_iterations = 2000
         return config
     if variant != "full":
         raise ValueError(f"variants of this config: full, small, smoke; got {variant!r}.")

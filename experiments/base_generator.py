@@ -20,18 +20,24 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     config = presets.small(presets.full())
     config.data.source = "runs/people.zip"
     config.data.mirror = True
-    config.generator.z_dim = 32
+    config.gan.init = ""
     config.gan.total_kimg = 50.0
     config.gan.snapshot_kimg = 2.0
     config.gan.sample_kimg = 2.0
     config.gan.log_iterations = 25
     reconstruction = config.gan.reconstruction
     reconstruction.warmup_iterations = 6250
-    reconstruction.encoder.update(
-        {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "face_fit": "codes"}
-    )
+    # Many people: identity is learnt, evenly and blind to the camera; codes are exact.
+    reconstruction.encoder.update({"face_fit": "codes", "identity": "learned"})
     reconstruction.update(
-        {"noise": 0.15, "random_p": 0.0, "uniformity_weight": 0.05, "camera_weight": 0.05}
+        {
+            "noise": 0.15,
+            "random_p": 0.0,
+            "uniformity_weight": 0.05,
+            "camera_weight": 0.05,
+            "focus_weight": 8.0,
+            "eyes_weight": 0.0,
+        }
     )
     reconstruction.adam.lr = 0.02
     return config

@@ -6,7 +6,6 @@ The discriminator ships only if the run trained it.
 """
 
 import argparse
-import json
 import pathlib
 
 import jax
@@ -23,13 +22,12 @@ def main() -> None:
     parser.add_argument("dst", type=pathlib.Path)
     options = parser.parse_args()
     options.dst.mkdir(parents=True, exist_ok=True)
-    gan = json.loads((options.run / "config.json").read_text())["gan"]
-    trained_d = gan["reconstruction"]["warmup_iterations"] * gan["batch_size"] < (
-        1000 * gan["total_kimg"]
-    )
-    names = [weights.GENERATOR, weights.ENCODER] + [weights.DISCRIMINATOR] * trained_d
+    exported = options.run / "checkpoints" / "export"
+    names = [weights.GENERATOR, weights.ENCODER, weights.DISCRIMINATOR]
     for name in names:
-        source = options.run / "checkpoints" / "export" / name
+        source = exported / name
+        if not source.is_file():  # a run without adversarial phases exports no discriminator
+            continue
         variables, metadata = portable.load_params(source)
         half = jax.tree.map(lambda a: np.asarray(a, np.float16), variables)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(half)):

@@ -26,6 +26,7 @@ from ganavatar_jax.training import (
 )
 
 STAGE = loop.STAGE
+_FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
 _SAMPLE_COLUMNS = 8
 _SAMPLE_YAWS_DEG = (0.0, -45.0, 60.0, 180.0)  # rows of a sample picture
 
@@ -120,10 +121,12 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
 def _export(
     resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, final: state.GanState
 ) -> None:
+    gan = resolved.gan
+    trained_d = not gan.reconstruct or gan.reconstruction.warmup_iterations < gan.iterations
     weights.save_networks(
         export_folder(opened),
         final.g_ema,
-        final.d,
+        final.d if trained_d else None,
         g_config=resolved.generator,
         d_config=resolved.discriminator,
         e=final.e or None,
@@ -168,6 +171,11 @@ def _make_encoder(
 ) -> dict[str, Any]:
     gan, z_dim = resolved.gan, resolved.generator.z_dim
     config = gan.reconstruction.encoder
+    if config.face_dim >= z_dim:
+        raise errors.ConfigError(
+            f"gan.reconstruction.encoder.face_dim must be below generator.z_dim; got "
+            f"{config.face_dim} and {z_dim}."
+        )
     probes = recon_step.probe_sizes(gan.reconstruction)
     e = state.make_encoder(jax.random.key(gan.seed), config, resolved.generator, probes=probes)
     trained = start.e if start is not None else None
@@ -180,6 +188,12 @@ def _make_encoder(
                 "expression code for every training frame; got none for some. Set it to pixels."
             )
         codes = table.expression
+    if trained is None and len(table.image) < _FRAMES_PER_ENTRY * config.face_dim:
+        raise errors.DataFormatError(
+            f"{resolved.data.source}: reading {config.face_dim} numbers off faces "
+            f"(gan.reconstruction.encoder.face_dim) needs at least "
+            f"{_FRAMES_PER_ENTRY * config.face_dim} training frames; got {len(table.image)}."
+        )
     return encoder.settle(
         e, config, table.image, table.label25, z_dim=z_dim, codes=codes, fitted=trained is not None
     )

@@ -174,7 +174,7 @@ def _check_meaning(path: pathlib.Path, config: generator.GeneratorConfig) -> Non
 def save_networks(
     folder: pathlib.Path,
     g_ema: dict[str, Any],
-    d: dict[str, Any],
+    d: dict[str, Any] | None,
     *,
     g_config: generator.GeneratorConfig,
     d_config: discriminator.DiscriminatorConfig,
@@ -187,7 +187,7 @@ def save_networks(
     Args:
       folder: Where the files go.
       g_ema: Averaged generator.
-      d: Discriminator.
+      d: Discriminator; None if it was not trained.
       g_config: Sizes of the generator.
       d_config: Sizes of the discriminator.
       provenance: JSON-serialisable facts about how they were made.
@@ -199,10 +199,9 @@ def save_networks(
 
     Source: ours.
     """
-    parts: list[tuple[str, str, dict[str, Any], Any]] = [
-        (GENERATOR, "generator", g_ema, g_config),
-        (DISCRIMINATOR, "discriminator", d, d_config),
-    ]
+    parts: list[tuple[str, str, dict[str, Any], Any]] = [(GENERATOR, "generator", g_ema, g_config)]
+    if d is not None:
+        parts.append((DISCRIMINATOR, "discriminator", d, d_config))
     if e is not None:
         # Probes only serve the encoder's own training.
         parts.append((ENCODER, "encoder", {k: e[k] for k in ("params", "buffers")}, e_config))

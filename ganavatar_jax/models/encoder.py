@@ -26,7 +26,7 @@ _IDENTITY_FRAMES = 256  # enough for the mean of a person
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes of the encoder.
+    """Sizes of the encoder, and what it tells.
 
     Attributes:
       channel_base: Channels times side of a block.
@@ -147,7 +147,7 @@ def settle(
 
     Source: ours.
     """
-    reader = variables["buffers"]["reader"]
+    reader = variables["buffers"].get("reader", {})  # files have no empty branches
     if config.face_dim:
         reader = (
             face_reader.adapt(reader, image_u8, label25)

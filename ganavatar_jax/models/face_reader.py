@@ -23,9 +23,12 @@ Reader = Mapping[str, Any]  # pixel_mean, pixel_spread, weight, centre, spread
 Fit = Literal["codes", "pixels"]
 
 SIDE = 24  # points of the patch along each direction
-_RIDGE = 300.0  # for standardised pixels; the best of 300..10000 on held-out people
+_RIDGE = (
+    300.0  # for standardised pixels; the best of 300..10000 on held-out people (experiment E007)
+)
 _MIN_SPREAD = 0.1  # of a pixel, so that those that never change are not blown up
 _MIN_CODE_SPREAD = 0.02
+_MIN_RELATIVE_SPREAD = 0.02  # of a number read, to the largest
 _CHUNK = 256
 # The patch in the world of CONVENTIONS.md: an elliptic cylinder around the vertical axis through
 # chin, cheeks and forehead of the mean head.
@@ -210,7 +213,9 @@ def _principal_directions(pixels: np.ndarray, label25: np.ndarray, size: int) ->
 
 
 def _centred(reader: Reader, told: np.ndarray) -> Reader:
-    spread = np.maximum(told.std(axis=0), 1e-6)
+    spread = told.std(axis=0)
+    # Directions in which these frames hardly differ are noise: not to be blown up.
+    spread = np.maximum(spread, max(_MIN_RELATIVE_SPREAD * float(spread.max()), 1e-6))
     return {
         **reader,
         "centre": np.asarray(told.mean(axis=0), np.float32),

@@ -24,10 +24,10 @@ class ReconstructionConfig:
     """Reconstruction of the training images beside the adversarial phases (not in the original).
 
     Attributes:
-      encoder: Sizes of the encoder.
+      encoder: Sizes of the encoder, and what it tells.
       warmup_iterations: Iterations at the start with this phase alone.
       noise: Standard deviation of the noise on encoded latents, whose own is one; bounds what
-        the encoder can tell, so that it tells expression rather than camera.
+        the encoder can tell.
       encoded_p: Probability that an adversarial phase uses the latent of a real image, seen from
         another camera, instead of a random one.
       random_p: Probability that a latent is random instead of encoded, so that random latents give
@@ -43,11 +43,11 @@ class ReconstructionConfig:
       eyes_point: Middle of the eyes in the capture's frame, world units.
       eyes_radius: Standard deviation of the emphasis around it, world units.
       eyes_weight: How much more the pixels there weigh, beside the emphasis on the face; with it,
-        LPIPS also sees the quarter-sized square around them. 0 switches it off. A blink is two
+        LPIPS also sees the square around them. 0 switches it off. A blink is two
         rows of pixels.
       l1_weight: Weight of the mean absolute difference, images in [-1, 1].
-      lpips_weight: Weight of LPIPS (AlexNet), of the image and, with an emphasis, of its part
-        around the focus point (a quarter of the image's area).
+      lpips_weight: Weight of LPIPS (AlexNet): the mean over the image and, with an emphasis, the
+        enlarged squares around the face (half the image's side) and the eyes (a quarter).
       uniformity_weight: Weight of the evenness of learned latents over their sphere, so that random
         latents are as good as encoded ones; 0 switches it off.
       camera_weight: How strongly the learned latent is kept from telling the camera: a probe learns
@@ -74,6 +74,13 @@ class ReconstructionConfig:
     lpips_weight: float = 0.5
     uniformity_weight: float = 0.0
     camera_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.encoder.identity == "mean" and (self.uniformity_weight or self.camera_weight):
+            raise ValueError(
+                "uniformity_weight and camera_weight act on a learned identity; got "
+                'encoder.identity="mean". Set both to 0.'
+            )
 
 
 @dataclasses.dataclass(frozen=True)

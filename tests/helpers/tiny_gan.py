@@ -30,7 +30,7 @@ _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "XLA_FLAGS": ("--xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"),
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
 }
 
 GENERATOR = dataclasses.replace(
