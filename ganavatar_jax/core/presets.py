@@ -309,8 +309,18 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         {"img_resolution": 64, "channel_base": 2048, "channel_max": 128, "mapping_layers": 2}
     )
     config.gan.update({"batch_size": 8, "gamma": 1.0, "ema_kimg": 0.25, "ema_rampup": 0.3})
-    # From the shipped base generator, images are reconstructed; the latent holds the expression
-    # alone, since camera and person are known.
+    _start_from_base(config)
+    config.frontal.update({"latents": "encoder", "count": 900, "psi": 1.0})
+    # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
+    config.devices.cpu_virtual = 2
+    config.parallel = "shard_map"
+    # Few pairs: without noise on the codes, a wink that none of them shows leaves all faces behind.
+    config.mapping.update({"latent_steps": 2000, "steps": 100, "code_noise": 0.22})
+    return config
+
+
+def _start_from_base(config: ml_collections.ConfigDict) -> None:
+    # The latent holds the expression alone, since camera and person are known.
     config.generator.z_dim = 32
     config.gan.init = "synthetic-heads-64"
     config.gan.reconstruct = True
@@ -328,13 +338,6 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
         }
     )
     config.gan.reconstruction.adam.lr = 0.01
-    config.frontal.update({"latents": "encoder", "count": 900, "psi": 1.0})
-    # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
-    config.devices.cpu_virtual = 2
-    config.parallel = "shard_map"
-    # Few pairs: without noise on the codes, a wink that none of them shows leaves all faces behind.
-    config.mapping.update({"latent_steps": 2000, "steps": 100, "code_noise": 0.22})
-    return config
 
 
 def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

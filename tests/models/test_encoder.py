@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.models import encoder
-from helpers import tiny_gan
+from helpers import compiled, tiny_gan
 
 _CONFIG = encoder.EncoderConfig(channel_base=64, channel_max=8)
 _FACE = dataclasses.replace(_CONFIG, face_dim=4)
 _Z = 10
 _SIDE = tiny_gan.SIDE
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with compiled.quickly():
+        yield
 
 
 @pytest.fixture(scope="module")

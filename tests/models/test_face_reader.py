@@ -7,9 +7,16 @@ import pytest
 
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import face_reader
+from helpers import compiled
 
 SIDE = 32
 FRAMES = 400
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick():
+    with compiled.quickly():
+        yield
 
 
 def _labels(yaw_deg, pitch_deg=0.0):
