@@ -15,6 +15,8 @@ from ganavatar_jax.core import errors
 
 _LOG = logging.getLogger(__name__)
 _COUNT_FLAG = "--xla_force_host_platform_device_count"
+_PATIENCE_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds"
+_PATIENCE_S = 1200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +79,12 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
 
 
 def virtual_device_flags(xla_flags: str, count: int) -> str:
-    """Adds the number of virtual CPU devices to XLA's flags.
+    """Adds the number of virtual CPU devices to XLA's flags, and patience between them.
+
+    On a busy machine one device may wait minutes for another; XLA would abort after 40 seconds.
 
     Args:
-      xla_flags: The flags so far; a number among them is replaced.
+      xla_flags: The flags so far; these two among them are replaced.
       count: Virtual CPU devices.
 
     Returns:
@@ -88,8 +92,8 @@ def virtual_device_flags(xla_flags: str, count: int) -> str:
 
     Source: XLA's xla_force_host_platform_device_count.
     """
-    others = re.sub(rf"{_COUNT_FLAG}=\S*", "", xla_flags).split()
-    return " ".join([*others, f"{_COUNT_FLAG}={count}"])
+    others = re.sub(rf"({_COUNT_FLAG}|{_PATIENCE_FLAG})=\S*", "", xla_flags).split()
+    return " ".join([*others, f"{_COUNT_FLAG}={count}", f"{_PATIENCE_FLAG}={_PATIENCE_S}"])
 
 
 def find_cache_folder() -> pathlib.Path | None:

@@ -7,11 +7,12 @@ from ganavatar_jax.apps import startup
 from ganavatar_jax.core import errors
 
 
-def test_the_number_of_virtual_devices_replaces_an_earlier_one():
-    flags = "--a=1 --xla_force_host_platform_device_count=8 --b"
-    expected = "--a=1 --b --xla_force_host_platform_device_count=2"
-    assert startup.virtual_device_flags(flags, 2) == expected
-    assert startup.virtual_device_flags("", 2) == "--xla_force_host_platform_device_count=2"
+def test_the_number_of_virtual_devices_and_their_patience_replace_earlier_ones():
+    patience = "--xla_cpu_collective_call_terminate_timeout_seconds"
+    flags = f"--a=1 --xla_force_host_platform_device_count=8 {patience}=1 --b"
+    added = f"--xla_force_host_platform_device_count=2 {patience}=1200"
+    assert startup.virtual_device_flags(flags, 2) == f"--a=1 --b {added}"
+    assert startup.virtual_device_flags("", 2) == added
 
 
 def test_a_cache_folder_that_cannot_be_written_is_skipped_with_one_line(

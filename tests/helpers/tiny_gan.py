@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.apps import startup
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, generator
@@ -30,7 +31,7 @@ _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+    "XLA_FLAGS": startup.virtual_device_flags("", 8),
 }
 
 GENERATOR = dataclasses.replace(

@@ -92,7 +92,7 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert set(metrics) == {
         *("ours", "mean_image", "nearest_frame"),
-        *("code_correlation", "frames", "protocol"),
+        *("regions", "code_correlation", "code_correlation_both_sides", "frames", "protocol"),
     }
     for candidate in ("ours", "mean_image", "nearest_frame"):
         values = metrics[candidate]
@@ -100,7 +100,8 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
         assert all(math.isfinite(values[name]) for name in METRICS)
         assert values["l2"] > 0.0
         assert -1.0 <= values["ssim"] <= 1.0
-    assert metrics["frames"] == 3
+    assert metrics["frames"] == 6
+    assert set(metrics["regions"]) == {"mouth", "eyes"}
     assert "jawOpen" in metrics["code_correlation"]
     assert all(r is None or -1.0 <= r <= 1.0 for r in metrics["code_correlation"].values())
     assert metrics["protocol"]["estimator"] == "mediapipe"
@@ -109,9 +110,9 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
 def test_the_evaluation_shows_every_frame(workdir):
     folder = workdir / "evaluation"
     rows = (folder / "per_frame.csv").read_text().splitlines()
-    assert len(rows) == 1 + 3
+    assert len(rows) == 1 + 6
     picture(folder / "contact_sheet.png")
-    assert frames(folder / "comparison.mp4") == 3
+    assert frames(folder / "comparison.mp4") == 6
 
 
 def snapshot(folder):
