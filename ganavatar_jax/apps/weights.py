@@ -5,6 +5,7 @@ discriminator, `encoder.safetensors`, where one was trained, the image encoder; 
 format of core.portable and name their architecture.
 """
 
+import dataclasses
 import importlib.resources
 import pathlib
 from typing import Any, NamedTuple
@@ -116,7 +117,7 @@ def load_start(
         DISCRIMINATOR: jax.eval_shape(lambda k: discriminator.init(k, d), key),
     }
     if e is not None:
-        abstract[ENCODER] = abstract_encoder(e, g)
+        abstract[ENCODER] = abstract_encoder(_as_stored(folder / ENCODER, e), g)
     found = {
         name: load_network(folder / name, shapes)
         for name, shapes in abstract.items()
@@ -141,6 +142,14 @@ def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig
         lambda k: encoder.init(k, config, resolution=g.img_resolution, z_dim=g.z_dim),
         jax.random.key(0),
     )
+
+
+def _as_stored(path: pathlib.Path, config: encoder.EncoderConfig) -> encoder.EncoderConfig:
+    """Takes from the file how much it reads off faces: settling on a person changes that anyway."""
+    stored = portable.read_metadata(path).get("architecture") if path.is_file() else None
+    if not isinstance(stored, dict) or "identity" not in stored:
+        return config
+    return dataclasses.replace(config, identity=stored["identity"])
 
 
 def _check_meaning(path: pathlib.Path, config: generator.GeneratorConfig) -> None:

@@ -325,7 +325,7 @@ def _start_from_base(config: ml_collections.ConfigDict) -> None:
     config.gan.init = "synthetic-heads-64"
     config.gan.reconstruct = True
     config.gan.reconstruction.encoder.update(
-        {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "identity": "mean"}
+        {"channel_base": 2048, "channel_max": 128, "face_dim": 16, "identity": "face"}
     )
     config.gan.reconstruction.update(
         {

@@ -1,7 +1,8 @@
 """Image encoder: a posed image to the latent z that the generator turns back into it.
 
 The first entries are a fixed reading of the face (`face_reader`): the expression. The others come
-from a network that is trained: who it is; or, for one person, they are a constant.
+from a network that is trained: who it is; or, for one person, they are a constant, or tell how
+this very face varies.
 
 Not part of the original method. Where no pretrained generator is at hand, encoder and generator
 trained together on the reconstruction of posed images learn a person's head in minutes, and the
@@ -35,14 +36,23 @@ class EncoderConfig:
       face_fit: What a reading is fitted to where the start brings none: "codes", the frames' own
         expression codes (for base generators of rendered people, whose codes are exact), or
         "pixels" alone.
-      identity: Whether the other entries are "learned" from the image or the person's "mean".
+      identity: Whether the other entries are "learned" from the image, the person's "mean", or
+        the principal components of the person's own "face".
     """
 
     channel_base: int = 1024
     channel_max: int = 128
     face_dim: int = 0
     face_fit: face_reader.Fit = "pixels"
-    identity: Literal["learned", "mean"] = "learned"
+    identity: Literal["learned", "mean", "face"] = "learned"
+
+    def __post_init__(self) -> None:
+        if self.identity == "face" and not self.face_dim:
+            raise ValueError('identity="face" extends a reading of faces; got face_dim=0.')
+
+    def read_dim(self, z_dim: int) -> int:
+        """Returns how many entries of a latent of length z_dim are read off the face."""
+        return z_dim if self.identity == "face" else self.face_dim
 
 
 class Probe(nn.Module):
@@ -107,12 +117,12 @@ def init(
     Source: Karras et al. 2018 (unit normal weights, equalised at run time).
     """
     image = jnp.zeros((1, resolution, resolution, 3))
-    size = z_dim - config.face_dim
+    size, read = z_dim - config.face_dim, config.read_dim(z_dim)
     trunk = jax.jit(Encoder(config, resolution, size).init)(key, image)
     return {
         "params": trunk["params"],
         "buffers": {
-            "reader": face_reader.blank(config.face_dim) if config.face_dim else {},
+            "reader": face_reader.blank(read) if read else {},
             "identity": jnp.zeros((size,)),
         },
     }
@@ -137,7 +147,8 @@ def settle(
       label25: Their cameras.
       z_dim: Length of the latent.
       codes: The frames' codes, to fit the reading of faces to.
-      fitted: Whether the reading is fitted already, and only to be centred on these frames.
+      fitted: Whether the first numbers of the reading are fitted already, and only to be centred
+        on these frames.
 
     Returns:
       The variables with new buffers.
@@ -149,11 +160,14 @@ def settle(
     """
     reader = variables["buffers"].get("reader", {})  # files have no empty branches
     if config.face_dim:
-        reader = (
-            face_reader.adapt(reader, image_u8, label25)
-            if fitted
-            else face_reader.fit(image_u8, label25, size=config.face_dim, codes=codes)
-        )
+        own = config.read_dim(z_dim) - config.face_dim
+        if fitted:
+            reader = face_reader.adapt(reader, image_u8, label25, size=config.face_dim)
+        else:
+            size = config.face_dim + (own if codes is None else 0)
+            reader = face_reader.fit(image_u8, label25, size=size, codes=codes)
+        if own and (fitted or codes is not None):
+            reader = face_reader.extend(reader, image_u8, label25, size=own)
     network = Encoder(config, image_u8.shape[1], z_dim - config.face_dim)
     look = jax.jit(lambda p, i: _unit(network.apply({"params": p}, images.from_u8(i))))
     chosen = image_u8[:: -(-len(image_u8) // _IDENTITY_FRAMES)]
@@ -190,11 +204,11 @@ def apply(
     if config.face_dim:
         told = face_reader.read(variables["buffers"]["reader"], image, label25)
         parts.append(jax.lax.stop_gradient(told))
-    size = z_dim - config.face_dim
+    size = z_dim - config.read_dim(z_dim)
     if config.identity == "mean":
         identity = variables["buffers"]["identity"][None]
         parts.append(jnp.broadcast_to(identity, (image.shape[0], size)))
-    else:
+    elif config.identity == "learned":
         network = Encoder(config, image.shape[1], size)
         parts.append(_unit(network.apply({"params": variables["params"]}, image)))
     return _unit(jnp.concatenate(parts, axis=-1))

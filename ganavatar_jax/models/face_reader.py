@@ -156,8 +156,46 @@ def fit(
     return _centred({k: np.asarray(v, np.float32) for k, v in reader.items()}, pixels @ weight)
 
 
+def extend(
+    reader: Reader,
+    image_u8: UInt8[np.ndarray, "f h w 3"],
+    label25: Float[np.ndarray, "f 25"],
+    *,
+    size: int,
+) -> Reader:
+    """Adds to a reader what it misses of one person: how this very face varies.
+
+    A reading that serves everybody sees the jaw of anybody, but hardly the lids of this one person.
+
+    Args:
+      reader: Any reader.
+      image_u8: Frames of the person, 0..255.
+      label25: Their cameras.
+      size: How many numbers to add: the principal components of the pixels outside the subspace
+        in which their mean moves with the camera.
+
+    Returns:
+      The longer reader, adapted to these frames.
+
+    Source: ours; principal components.
+    """
+    mean, spread, weight = (np.asarray(reader[k]) for k in ("pixel_mean", "pixel_spread", "weight"))
+    pixels = ((_unwrap_all(image_u8, label25) - mean) / spread).astype(np.float64)
+    own = _principal_directions(pixels - pixels.mean(axis=0), label25, size)
+    weight = np.concatenate([weight, own.astype(np.float32)], axis=1)
+    longer = {"pixel_mean": mean, "pixel_spread": spread, "weight": weight}
+    # Each part by itself: the two measure in different units, and noise is judged by the largest.
+    told = np.split(pixels @ weight, [weight.shape[1] - size], axis=1)
+    parts = [_centred(longer, part) for part in told]
+    return {**longer, **{k: np.concatenate([p[k] for p in parts]) for k in ("centre", "spread")}}
+
+
 def adapt(
-    reader: Reader, image_u8: UInt8[np.ndarray, "f h w 3"], label25: Float[np.ndarray, "f 25"]
+    reader: Reader,
+    image_u8: UInt8[np.ndarray, "f h w 3"],
+    label25: Float[np.ndarray, "f 25"],
+    *,
+    size: int,
 ) -> Reader:
     """Centres a reader on the frames of one person, so that its numbers tell expressions only.
 
@@ -165,6 +203,7 @@ def adapt(
       reader: Any reader.
       image_u8: Frames, 0..255.
       label25: Their cameras.
+      size: How many of its numbers to keep: not those that were another person's own.
 
     Returns:
       The reader with the mean and spread of these frames.
@@ -172,6 +211,7 @@ def adapt(
     Source: ours.
     """
     mean, spread, weight = (np.asarray(reader[k]) for k in ("pixel_mean", "pixel_spread", "weight"))
+    weight = weight[:, :size]
     pixels = (_unwrap_all(image_u8, label25) - mean) / spread
     fixed = {"pixel_mean": mean, "pixel_spread": spread, "weight": weight}
     return _centred(fixed, pixels @ weight)

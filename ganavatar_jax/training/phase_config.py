@@ -76,10 +76,11 @@ class ReconstructionConfig:
     camera_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.encoder.identity == "mean" and (self.uniformity_weight or self.camera_weight):
+        learned = self.encoder.identity == "learned"
+        if not learned and (self.uniformity_weight or self.camera_weight):
             raise ValueError(
                 "uniformity_weight and camera_weight act on a learned identity; got "
-                'encoder.identity="mean". Set both to 0.'
+                f'encoder.identity="{self.encoder.identity}". Set both to 0.'
             )
 
 

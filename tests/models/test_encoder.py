@@ -53,6 +53,25 @@ def test_one_persons_identity_is_the_same_in_every_frame(frames):
     assert np.abs(z[0, :4] - z[1, :4]).max() > 1e-3
 
 
+@pytest.mark.parametrize("fitted", [False, True], ids=["from pixels", "beside a start's reading"])
+def test_all_of_a_latent_may_tell_of_the_face(frames, fitted):
+    config = dataclasses.replace(_FACE, identity="face")
+    start = _settled(_FACE, frames)
+    variables = encoder.settle(start, config, *frames, z_dim=_Z, fitted=fitted)
+    abstract = encoder.init(jax.random.key(0), config, resolution=_SIDE, z_dim=_Z)
+    assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, abstract)
+    kept, given = (v["buffers"]["reader"]["weight"] for v in (start, variables))
+    assert np.array_equal(kept, given[:, :4])
+    z = _encode(variables, config, frames)
+    np.testing.assert_allclose(np.mean(z**2, axis=-1), 1.0, rtol=1e-5)
+    assert z.std(axis=0).min() > 0.1
+
+
+def test_a_longer_reading_needs_a_reading():
+    with pytest.raises(ValueError, match="face_dim=0"):
+        dataclasses.replace(_CONFIG, identity="face")
+
+
 def test_no_gradient_reaches_the_face_reading(frames):
     variables = _settled(_FACE, frames)
     image = jnp.asarray(frames[0][:2] / 127.5 - 1.0, jnp.float32)

@@ -100,9 +100,31 @@ def test_numbers_are_centred_on_the_frames_they_are_adapted_to():
     image_u8, label25, _, _ = _capture(3)
     brighter = np.clip(image_u8 + 30.0, 0, 255).astype(np.uint8)
     assert np.abs(_read(reader, brighter, label25).mean(axis=0)).max() > 0.3
-    numbers = _read(face_reader.adapt(reader, brighter, label25), brighter, label25)
+    adapted = face_reader.adapt(reader, brighter, label25, size=2)
+    numbers = _read(adapted, brighter, label25)
     np.testing.assert_allclose(numbers.mean(axis=0), 0.0, atol=1e-3)
     np.testing.assert_allclose(numbers.std(axis=0), 1.0, atol=1e-3)
+
+
+def test_a_longer_reader_keeps_what_it_told_and_adds_what_it_missed():
+    image_u8, label25, modes, yaws = _capture(0, yaw_deg=40.0)
+    reader = face_reader.fit(image_u8, label25, size=1, codes=modes[:, :1])
+    longer = face_reader.extend(reader, image_u8, label25, size=4)
+    numbers = _read(longer, image_u8, label25)
+    np.testing.assert_allclose(numbers[:, :1], _read(reader, image_u8, label25), atol=1e-3)
+    np.testing.assert_allclose(numbers.std(axis=0), 1.0, atol=1e-3)
+    assert _explained(modes, numbers[:, :1])[1:].max() < 0.3
+    assert _explained(modes, numbers)[1:].min() > 0.6
+    assert _explained(yaws[:, None], numbers[:, 1:]).max() < 0.1
+
+
+def test_what_was_another_persons_own_is_left_out():
+    image_u8, label25, modes, _ = _capture(0)
+    reader = face_reader.fit(image_u8, label25, size=2, codes=modes)
+    longer = face_reader.extend(reader, image_u8, label25, size=3)
+    again = face_reader.adapt(longer, image_u8, label25, size=2)
+    for name, value in reader.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_more_numbers_than_codes_are_refused():
