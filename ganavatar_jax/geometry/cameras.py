@@ -233,6 +233,27 @@ def yaw_pitch_deg(
     return jnp.degrees(yaw), jnp.degrees(pitch)
 
 
+def project(
+    camera: Camera, points: Float[AnyArray, "*#b n 3"]
+) -> tuple[Float[Array, "*b n 2"], Float[Array, "*b n"]]:
+    """Projects world points into images; `triangulation.project` is the same in float64.
+
+    Args:
+      camera: Cameras.
+      points: World points of each camera; leading axes broadcast.
+
+    Returns:
+      uv: Image coordinates, 0..1 across the image, x first.
+      depth: Distance along the camera's axis, world units; not positive behind the camera.
+
+    Source: pinhole camera.
+    """
+    offset = jnp.asarray(points) - camera.cam2world[..., None, :3, 3]
+    local = jnp.einsum("...ji,...nj->...ni", camera.cam2world[..., :3, :3], offset)
+    projected = jnp.einsum("...ij,...nj->...ni", camera.intrinsics, local / local[..., 2:])
+    return projected[..., :2], local[..., 2]
+
+
 def invert_rigid(cam2world: Float[AnyArray, "*b 4 4"]) -> Float[Array, "*b 4 4"]:
     """Inverts a rigid transform, turning cam2world into world2cam and back.
 

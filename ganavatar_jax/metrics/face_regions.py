@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.geometry import triangulation
 
 MAX_ANGLE_DEG = 60.0  # beyond it a region is foreshortened to a sliver
 
@@ -90,11 +91,11 @@ def _faces(label: np.ndarray) -> bool:
 def _rectangle(
     label: np.ndarray, region: Region, width: int, height: int
 ) -> tuple[int, int, int, int]:
-    cam2world, intrinsics = label[:16].reshape(4, 4), label[16:].reshape(3, 3)
-    local = cam2world[:3, :3].T @ (np.asarray(region.centre) - cam2world[:3, 3])
-    u, v, _ = intrinsics @ (local / local[2])
-    across = intrinsics[0, 0] * region.half_width / local[2]
-    down = intrinsics[1, 1] * region.half_height / local[2]
+    cam2world, intrinsics = label[:16].reshape(1, 4, 4), label[16:].reshape(1, 3, 3)
+    uv, depth = triangulation.project(np.asarray([region.centre]), cam2world, intrinsics)
+    u, v = uv[0, 0]
+    across = intrinsics[0, 0, 0] * region.half_width / depth[0, 0]
+    down = intrinsics[0, 1, 1] * region.half_height / depth[0, 0]
     edges = (u - across) * width, (v - down) * height, (u + across) * width, (v + down) * height
     limits = (width, height, width, height)
     left, top, right, bottom = (

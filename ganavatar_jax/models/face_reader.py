@@ -17,6 +17,7 @@ import numpy as np
 
 from ganavatar_jax.core import images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
+from ganavatar_jax.geometry import cameras
 from ganavatar_jax.ops import grid_sample
 
 Reader = Mapping[str, Any]  # pixel_mean, pixel_spread, weight, centre, spread
@@ -63,13 +64,11 @@ def unwrap(image: Float[Array, "b h w 3"], label25: Float[Array, "b 25"]) -> Flo
 
     Source: pinhole projection; the patch is ours.
     """
-    cam2world = label25[:, :16].reshape(-1, 4, 4)
-    intrinsics = label25[:, 16:].reshape(-1, 3, 3)
-    offset = jnp.asarray(_POINTS)[None] - cam2world[:, None, :3, 3]
-    local = jnp.einsum("bji,bnj->bni", cam2world[:, :3, :3], offset)
-    projected = jnp.einsum("bij,bnj->bni", intrinsics, local / local[..., 2:])
-    colour = grid_sample.sample_planes(image, 2.0 * projected[..., :2] - 1.0)
-    towards = -offset / jnp.linalg.norm(offset, axis=-1, keepdims=True)
+    camera = cameras.from_label25(label25)
+    uv, _ = cameras.project(camera, jnp.asarray(_POINTS)[None])
+    colour = grid_sample.sample_planes(image, 2.0 * uv - 1.0)
+    towards = camera.cam2world[:, None, :3, 3] - jnp.asarray(_POINTS)[None]
+    towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
     facing = jnp.sum(towards * jnp.asarray(_NORMALS)[None], axis=-1, keepdims=True)
     visible = jnp.clip(2.0 * facing, 0.0, 1.0)
     return jnp.concatenate([colour * visible, visible], axis=-1)

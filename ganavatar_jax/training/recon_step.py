@@ -8,8 +8,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from ganavatar_jax.core import images, rng
+from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, PyTree
+from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import encoder, generator
 from ganavatar_jax.ops import resize
@@ -131,13 +132,10 @@ def project_place(
 
     Source: pinhole projection; the emphasis is ours.
     """
-    cam2world = label25[:, :16].reshape(-1, 4, 4)
-    intrinsics = label25[:, 16:].reshape(-1, 3, 3)
-    offset = jnp.asarray(point)[None] - cam2world[:, :3, 3]
-    local = jnp.einsum("bji,bj->bi", cam2world[:, :3, :3], offset)
-    projected = jnp.einsum("bij,bj->bi", intrinsics, local / local[:, 2:])
-    extent = intrinsics[:, 0, 0] * radius / local[:, 2]
-    return jnp.stack([projected[:, 0], projected[:, 1], extent], axis=-1)
+    camera = cameras.from_label25(label25)
+    uv, depth = cameras.project(camera, jnp.asarray(point)[None, None])
+    extent = camera.intrinsics[:, 0, :1] * radius / depth
+    return jnp.concatenate([uv[:, 0], extent], axis=-1)
 
 
 def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
@@ -149,8 +147,16 @@ def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
     Returns:
       Logarithm of the mean over pairs of exp(-2 |difference|^2) of the unit vectors.
 
+    Raises:
+      ConfigError: there is only one.
+
     Source: Wang and Isola 2020, equation 9 (t = 2).
     """
+    if z.shape[0] < 2:
+        raise errors.ConfigError(
+            "gan.reconstruction.uniformity_weight compares latents of one step: expected two "
+            "samples or more; got 1. Set gan.microbatch=2 or more, or the weight to 0."
+        )
     unit = z * jax.lax.rsqrt(jnp.sum(jnp.square(z), axis=-1, keepdims=True) + 1e-8)
     first, second = jnp.triu_indices(z.shape[0], k=1)
     distance = jnp.sum(jnp.square(unit[first] - unit[second]), axis=-1)

@@ -35,6 +35,20 @@ def project(camera: cameras.Camera, points: np.ndarray) -> np.ndarray:
     return image[:, :2] / image[:, 2:]
 
 
+def test_points_are_projected_as_in_float64_with_their_depths(key):
+    angles = FRONTAL + jnp.asarray([0.4, -0.3])
+    poses = cameras.look_at(angles, FRONTAL + 0.1, radius=2.7)
+    camera = cameras.Camera(poses, make_camera(np.random.default_rng(3), 2).intrinsics)
+    points = np.asarray(jax.random.uniform(key, (2, 5, 3), minval=-0.3, maxval=0.3))
+    uv, depth = compiled.run(cameras.project, camera, points)
+    for index in range(2):
+        pose = np.asarray(poses, np.float64)[index]
+        single = cameras.Camera(pose, np.asarray(camera.intrinsics)[index])
+        np.testing.assert_allclose(uv[index], project(single, points[index]), atol=2e-6)
+        along = (points[index] - pose[:3, 3]) @ pose[:3, 2]
+        np.testing.assert_allclose(depth[index], along, rtol=1e-5)
+
+
 def test_look_at_matches_the_reference_known_answer():
     actual = compiled.run(
         cameras.look_at, FRONTAL + 0.3, FRONTAL - 0.1, pivot=(0.0, 0.0, 0.2), radius=2.7

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.core import trees
+from ganavatar_jax.core import errors, trees
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import encoder
 from ganavatar_jax.training import parallel, phase_config, recon_step
@@ -117,3 +117,8 @@ def test_evenness_does_not_depend_on_length_and_grows_with_clustering(key):
     value = float(recon_step.uniformity(z))
     assert float(recon_step.uniformity(5.0 * z)) == pytest.approx(value, rel=1e-4)
     assert float(recon_step.uniformity(z + 3.0)) > value + 0.5
+
+
+def test_the_evenness_of_a_single_latent_is_refused_by_its_option():
+    with pytest.raises(errors.ConfigError, match=r"uniformity_weight.*got 1"):
+        recon_step.uniformity(jnp.ones((1, 4)))
