@@ -1,0 +1,85 @@
+"""Measures what a person's face readings tell of expressions the person really had.
+
+python experiments/face_reading.py RUN
+
+RUN has prepared a capture with exact codes (the synthetic actor). The shipped base's reading of
+faces is fitted to other people; it is compared with the principal components of the person's own
+face, and with both together, which is what a small run's latent holds. A ridge regression from the
+readings of the training frames to their codes says how much of a coefficient they hold: the
+correlation with the truth on the held-out frames, over all views and within 40 degrees.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+
+from ganavatar_jax.apps import prepare_data, weights
+from ganavatar_jax.core import images, portable
+from ganavatar_jax.data import pipeline
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.models import face_reader
+from ganavatar_jax.training import run_dir
+
+BASE = "synthetic-heads-64"
+OWN = 16
+SHOWN = {
+    "jawOpen": ("jawOpen",),
+    "eyeBlink": ("eyeBlinkLeft", "eyeBlinkRight"),
+    "mouthSmile": ("mouthSmileLeft", "mouthSmileRight"),
+    "browDown": ("browDownLeft", "browDownRight"),
+    "browInnerUp": ("browInnerUp",),
+    "mouthPucker": ("mouthPucker",),
+}
+FRONTAL_DEG = 40.0
+RIDGE = 30.0  # for standardised readings
+
+
+def read(reader: face_reader.Reader, table: pipeline.FrameTable) -> np.ndarray:
+    """Returns the readings of all frames of a split."""
+    look = jax.jit(lambda i, c: face_reader.read(reader, images.from_u8(i), c))
+    return np.asarray(look(table.image, table.label25), np.float64)
+
+
+def predict(readings: np.ndarray, target: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Fits a ridge regression and applies it to other readings."""
+    mean, spread = readings.mean(axis=0), readings.std(axis=0)
+    readings, others = (readings - mean) / spread, (others - mean) / spread
+    gram = readings.T @ readings + RIDGE * np.eye(readings.shape[1])
+    return others @ np.linalg.solve(gram, readings.T @ (target - target.mean()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("run", type=pathlib.Path)
+    folder = prepare_data.dataset_folder(run_dir.RunDir(parser.parse_args().run, primary=True))
+    train, test = (pipeline.load_split(folder, split) for split in ("train", "test"))
+    stored, _ = portable.load_params(weights.locate(BASE) / weights.ENCODER)
+    shipped = {k: np.asarray(v, np.float32) for k, v in stored["buffers"]["reader"].items()}
+    size = shipped["weight"].shape[1]
+    both = face_reader.extend(shipped, train.image, train.label25, size=OWN)
+    all_train, all_test = read(both, train), read(both, test)
+    parts = {
+        f"base, {size}": slice(size),
+        f"own, {OWN}": slice(size, None),
+        f"both, {size + OWN}": slice(None),
+    }
+    yaw, _ = cameras.yaw_pitch_deg(cameras.from_label25(test.label25).cam2world)
+    frontal = np.abs(np.asarray(yaw)) < FRONTAL_DEG
+    print("| all views, within 40 degrees | " + " | ".join(parts) + " |")
+    print("|---|" + "---|" * len(parts))
+    for shown, names in SHOWN.items():
+        columns = [train.expression_names.index(name) for name in names]
+        target, truth = (t.expression[:, columns].mean(axis=1) for t in (train, test))
+        cells = []
+        for part in parts.values():
+            told = predict(all_train[:, part], target, all_test[:, part])
+            values = [np.corrcoef(told[rows], truth[rows])[0, 1] for rows in (..., frontal)]
+            cells.append(", ".join(f"{value:.2f}" for value in values))
+        print(f"| {shown} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
