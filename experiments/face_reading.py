@@ -50,6 +50,14 @@ def predict(readings: np.ndarray, target: np.ndarray, others: np.ndarray) -> np.
     return others @ np.linalg.solve(gram, readings.T @ (target - target.mean()))
 
 
+def codes_of(table: pipeline.FrameTable, names: tuple[str, ...]) -> np.ndarray:
+    """Returns the mean of these coefficients of every frame."""
+    if table.expression is None:
+        raise SystemExit("expected a capture with codes; got none.")
+    columns = [table.expression_names.index(name) for name in names]
+    return table.expression[:, columns].mean(axis=1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -71,8 +79,7 @@ def main() -> None:
     print("| all views, within 40 degrees | " + " | ".join(parts) + " |")
     print("|---|" + "---|" * len(parts))
     for shown, names in SHOWN.items():
-        columns = [train.expression_names.index(name) for name in names]
-        target, truth = (t.expression[:, columns].mean(axis=1) for t in (train, test))
+        target, truth = codes_of(train, names), codes_of(test, names)
         cells = []
         for part in parts.values():
             told = predict(all_train[:, part], target, all_test[:, part])

@@ -4,6 +4,7 @@ Not in the original method; for runs without a pretrained start.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,14 @@ from ganavatar_jax.training.phase_config import (
     StepConfig,
 )
 from ganavatar_jax.training.state import GanState, recon_params
+
+
+class _Emphasis(NamedTuple):
+    """A place that counts more: (u, v, radius) in each image, how much, and how often enlarged."""
+
+    places: Array
+    weight: float
+    zoom: int
 
 
 def recon(
@@ -193,8 +202,11 @@ def _compare(
     raw = resize.resize(image, resolution)
     face = project_place(part["label25"], options.focus_point, radius=options.focus_radius)
     eyes = project_place(part["label25"], options.eyes_point, radius=options.eyes_radius)
-    emphases = [(face, options.focus_weight, 2), (eyes, options.eyes_weight, 4)]
-    emphases = [emphasis for emphasis in emphases if emphasis[1]]
+    emphases = [
+        _Emphasis(face, weight=options.focus_weight, zoom=2),
+        _Emphasis(eyes, weight=options.eyes_weight, zoom=4),
+    ]
+    emphases = [emphasis for emphasis in emphases if emphasis.weight]
     l1 = _weighted_l1(out.image, image, emphases)
     l1 = l1 + _weighted_l1(out.image_raw, raw, emphases)
     values = {"loss/recon_l1": l1}
@@ -202,8 +214,7 @@ def _compare(
     if options.lpips_weight:
         assert lpips_params is not None  # the loop loads them
         pairs = [(out.image, image)]
-        for places, _, zoom in emphases:
-            pairs.append((_enlarge(out.image, places, zoom), _enlarge(image, places, zoom)))
+        pairs += [(_enlarge(out.image, e), _enlarge(image, e)) for e in emphases]
         shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
         distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
         values["loss/recon_lpips"] = distance
@@ -211,23 +222,23 @@ def _compare(
     return loss, values
 
 
-def _weighted_l1(image: Array, target: Array, emphases: list[tuple[Array, float, int]]) -> Array:
+def _weighted_l1(image: Array, target: Array, emphases: list[_Emphasis]) -> Array:
     side = image.shape[1]
     centres = (jnp.arange(side, dtype=jnp.float32) + 0.5)[None] / side
     weight = jnp.ones((image.shape[0], side, side))
-    for places, strength, _ in emphases:
-        across = jnp.square(centres - places[:, :1])[:, None, :]
-        down = jnp.square(centres - places[:, 1:2])[:, :, None]
-        spread = 2.0 * jnp.square(places[:, 2])[:, None, None]
-        weight = weight + strength * jnp.exp(-(across + down) / spread)
+    for emphasis in emphases:
+        across = jnp.square(centres - emphasis.places[:, :1])[:, None, :]
+        down = jnp.square(centres - emphasis.places[:, 1:2])[:, :, None]
+        spread = 2.0 * jnp.square(emphasis.places[:, 2])[:, None, None]
+        weight = weight + emphasis.weight * jnp.exp(-(across + down) / spread)
     return jnp.mean(jnp.abs(image - target) * weight[..., None])
 
 
-def _enlarge(image: Array, places: Array, zoom: int) -> Array:
+def _enlarge(image: Array, emphasis: _Emphasis) -> Array:
     """Cuts out a square around a place, `zoom` times smaller than the image, and enlarges it."""
     side = image.shape[1]
-    part = side // zoom
-    corner = jnp.round(places[:, 1::-1] * side - part / 2).astype(jnp.int32)
+    part = side // emphasis.zoom
+    corner = jnp.round(emphasis.places[:, 1::-1] * side - part / 2).astype(jnp.int32)
     corner = jnp.clip(corner, 0, side - part)
 
     def cut(x: Array, start: Array) -> Array:
