@@ -7,6 +7,7 @@ import numpy as np
 
 from ganavatar_jax.apps import avatar, evaluation_report, experiment, prepare_data
 from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import pipeline
 from ganavatar_jax.faces import coefficients, estimators
 from ganavatar_jax.metrics import baselines, lpips
@@ -72,6 +73,25 @@ def driving_codes(
     return codes, table.has_expression
 
 
+def driver_statistics(
+    codes: Float[np.ndarray, "f e"], config: experiment.EvaluationConfig
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the statistics of a driver that `Avatar.encode` takes.
+
+    Args:
+      codes: All codes of the driver.
+      config: Whose statistics, and the gain.
+
+    Returns:
+      Mean, and spread for one spread of the avatar's own codes; None leaves codes as they are.
+
+    Source: ours.
+    """
+    if config.driver_statistics == "pairs":
+        return None
+    return codes.mean(axis=0), codes.std(axis=0) / config.driver_gain
+
+
 def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Reenacts, compares and writes evaluation/.
 
@@ -95,10 +115,7 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
         len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
     )
     codes, label25 = codes[rows], test.label25[rows]
-    statistics = None
-    if config.driver_statistics == "driver":
-        statistics = (codes.mean(axis=0), codes.std(axis=0))
-    w = person.encode(codes, statistics=statistics)
+    w = person.encode(codes, statistics=driver_statistics(codes, config))
     ours = person.render(w, label25, batch_size=config.batch_size)
     frame_ids = tuple(test.frame_id[row] for row in rows)
     held_out = evaluation_report.HeldOut(
@@ -127,6 +144,7 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
             "task": "self-reenactment of held-out frames",
             "codes": config.codes,
             "driver_statistics": config.driver_statistics,
+            "driver_gain": config.driver_gain,
             "stride": config.stride,
             "estimator": resolved.estimator.name,
             "training_frames": len(train.frame_id),

@@ -86,6 +86,8 @@ class EvaluationConfig:
       driver_statistics: Which mean and spread the driving codes are normalised with: "pairs" (those
         of the mapping's training codes; right when both come from one estimator) or "driver"
         (their own; right when they come from elsewhere).
+      driver_gain: With "driver", how many spreads of the avatar's own codes the driver's spread
+        becomes; above 1 where renders move less than the person they were learnt from.
       stride: Every n-th held-out frame is evaluated.
       fps: Frame rate of the comparison video, frames a second.
       lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
@@ -94,6 +96,7 @@ class EvaluationConfig:
 
     codes: str = "dataset"
     driver_statistics: str = "driver"
+    driver_gain: float = 1.0
     stride: int = 1
     fps: int = 25
     lpips_vgg: bool = True
@@ -106,6 +109,8 @@ class EvaluationConfig:
             raise ValueError(
                 f"driver_statistics must be pairs or driver; got {self.driver_statistics!r}."
             )
+        if not 0.0 < self.driver_gain <= 4.0:
+            raise ValueError(f"driver_gain must lie above 0, at most 4; got {self.driver_gain}.")
         if self.stride < 1 or self.fps < 1 or self.batch_size < 1:
             raise ValueError("stride, fps and batch_size must be at least 1.")
 

@@ -53,9 +53,7 @@ def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Non
     table = pipeline.load_split(prepare_data.dataset_folder(opened), "test")
     codes, have = evaluate.driving_codes(table, person.names, resolved)
     codes = codes[have]
-    statistics = None
-    if resolved.evaluation.driver_statistics == "driver":
-        statistics = (codes.mean(axis=0), codes.std(axis=0))
+    statistics = evaluate.driver_statistics(codes, resolved.evaluation)
     driven = person.encode(codes[np.arange(config.frames) % len(codes)], statistics=statistics)
     turning = person.render(driven, labels)
     media.write_video(
