@@ -168,7 +168,7 @@ def write_insta(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
                 "seg_mask_path": f"seg_mask/{index:05d}.png",
             }
         )
-    side, k = SIDE, shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     header = {
         **{"w": side, "h": side, "fl_x": k[0, 0] * side, "fl_y": k[1, 1] * side},
         **{"cx": k[0, 2] * side, "cy": k[1, 2] * side, "integer_depth_scale": 0.001},
@@ -183,7 +183,7 @@ def write_insta(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
 def write_nerface(folder: pathlib.Path, shots: list[Shot], *, sign: float = 1.0) -> pathlib.Path:
     """With sign -1 the tracker's x focal length is negative, and x of its cameras points left."""
     parts = {"train": shots[:-1], "test": shots[-1:]}
-    k = shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     for part, chosen in parts.items():
         frames = []
         for index, shot in enumerate(chosen):
@@ -198,15 +198,15 @@ def write_nerface(folder: pathlib.Path, shots: list[Shot], *, sign: float = 1.0)
                 }
             )
         # Pixel j has its centre at j there, at j + 0.5 here.
-        center = [k[0, 2] - 0.5 / SIDE, k[1, 2] - 0.5 / SIDE]
-        focal = [sign * k[0, 0] * SIDE, k[1, 1] * SIDE]
+        center = [k[0, 2] - 0.5 / side, k[1, 2] - 0.5 / side]
+        focal = [sign * k[0, 0] * side, k[1, 1] * side]
         content = {"camera_angle_x": 0.2, "intrinsics": [*focal, *center], "frames": frames}
         save_json(folder / f"transforms_{part}.json", content)
     return folder
 
 
 def write_imavatar(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
-    k = shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     for recording, chosen in {"MVI_1810": shots[:-1], "MVI_1814": shots[-1:]}.items():
         frames = []
         for index, shot in enumerate(chosen, start=1):
@@ -222,7 +222,7 @@ def write_imavatar(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
                 }
             )
         # u = cx + fx X / Z with Z < 0 in front and Y up: fx is negative.
-        values = [-k[0, 0], k[1, 1], k[0, 2] - 0.5 / SIDE, k[1, 2] - 0.5 / SIDE]
+        values = [-k[0, 0], k[1, 1], k[0, 2] - 0.5 / side, k[1, 2] - 0.5 / side]
         content = {"intrinsics": values, "shape_params": [0.0] * 100, "frames": frames}
         save_json(folder / recording / "flame_params.json", content)
     return folder
@@ -314,7 +314,8 @@ def write_multiface(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
         scaled = shot.cam2world.copy()
         scaled[:3, 3] *= 500.0  # The head's frame is in millimetres, too.
         world2cam = to_world2cam(scaled) @ np.linalg.inv(head)
-        k = shot.intrinsics * np.array([[SIDE], [SIDE], [1.0]])
+        side = shot.image.shape[0]
+        k = shot.intrinsics * np.array([[side], [side], [1.0]])
         k[:2, 2] += [8 - 0.5, -0.5]
         rows = [*k, np.zeros(5), *world2cam[:3]]
         krt += [camera, *(" ".join(repr(float(v)) for v in row) for row in rows), ""]
@@ -330,7 +331,8 @@ def write_nersemble(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
     serial, scale = "222200037", 1.7
     world2cam = np.eye(4)
     world2cam[:3, :3], world2cam[:3, 3] = rotation(5), [0.1, 0.2, 1.1]
-    k = shots[0].intrinsics * np.array([[SIDE], [SIDE], [1.0]])
+    side = shots[0].image.shape[0]
+    k = shots[0].intrinsics * np.array([[side], [side], [1.0]])
     k[:2, 2] -= 0.5
     content = {"world_2_cam": {serial: world2cam.tolist()}, "intrinsics": {serial: k.tolist()}}
     save_json(folder / "calibration" / "camera_params.json", content)
