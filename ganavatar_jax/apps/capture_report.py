@@ -1,7 +1,7 @@
 """The page that shows whether a prepared capture is right: report.html and its pictures.
 
 One look at the overlays tells whether cameras fit the images: the purple cube holds the head, the
-blue axis leaves the nose, and the green dots lie on the face.
+blue axis points where the face looks, and the green dots lie on the face.
 """
 
 import html
@@ -27,8 +27,8 @@ _TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 _CAPTIONS = {
     "train.png": "Training frames, evenly spaced.",
     "overlays.png": (
-        "Cameras on frames: the cube must hold the head, the blue axis must leave the nose, the "
-        "green dots (the mean head's landmarks) must lie on the face."
+        "Cameras on frames: the cube must hold the head, the blue axis must point where the face "
+        "looks, the green dots (the mean head's landmarks) must lie on the face."
     ),
     "alpha.png": "Frames on green through their matte: no green holes, no old background.",
     "cameras.png": "Cameras around the head.",
