@@ -3,7 +3,7 @@
 World axes are drawn red (x), green (y) and blue (z, out of the face).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -67,6 +67,33 @@ def overlay(
     toward = pose[0, :3, 3] / np.linalg.norm(pose[0, :3, 3])
     for x, y in place(landmarks[landmarks @ toward > 0]):
         draw.ellipse([x - 1.6, y - 1.6, x + 1.6, y + 1.6], fill=(20, 190, 90))
+    return np.asarray(picture)
+
+
+def captioned(
+    image: UInt8[np.ndarray, "h w 3"], lines: Sequence[str], *, side_px: int = 160
+) -> UInt8[np.ndarray, "t s 3"]:
+    """Writes lines below an image.
+
+    Args:
+      image: The image, square.
+      lines: What to write; what is too long for its line loses its beginning.
+      side_px: Side of the image in the picture.
+
+    Returns:
+      The image with its caption.
+
+    Source: ours.
+    """
+    font, step = ImageFont.load_default(size=11), 14
+    picture = Image.new("RGB", (side_px, side_px + step * len(lines) + 4), _PAPER)
+    small = Image.fromarray(image).resize((side_px, side_px), Image.Resampling.LANCZOS)
+    picture.paste(small, (0, 0))
+    draw = ImageDraw.Draw(picture)
+    for row, line in enumerate(lines):
+        while font.getlength(line) > side_px - 4:
+            line = line[1:]
+        draw.text((2, side_px + step * row), line, _INK, font)
     return np.asarray(picture)
 
 
@@ -162,7 +189,8 @@ def coverage_plot(
 
     for yaw in range(-180, 181, 30):
         draw.line([place(yaw, -90), place(yaw, 90)], fill=_INK if yaw == 0 else _GREY)
-        draw.text(place(yaw, -90), f"{yaw}", _INK, font, anchor="ma")
+        x, y = place(yaw, -90)
+        draw.text((x, y + 8), f"{yaw}", _INK, font, anchor="ma")
     for pitch in range(-90, 91, 30):
         draw.line([place(-180, pitch), place(180, pitch)], fill=_INK if pitch == 0 else _GREY)
         draw.text((margin - 4, place(0, pitch)[1]), f"{pitch}", _INK, font, anchor="rm")

@@ -1,7 +1,7 @@
 """The page that shows whether a prepared capture is right: report.html and its pictures.
 
 One look at the overlays tells whether cameras fit the images: the purple cube holds the head, the
-blue axis leaves the nose, and the green dots lie on the face.
+blue axis points where the face looks, and the green dots lie on the face.
 """
 
 import html
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ganavatar_jax.apps import capture_drawings, media
 from ganavatar_jax.core import files, images
@@ -21,12 +22,13 @@ from ganavatar_jax.training import run_dir
 _SHEET_FRAMES, _OVERLAYS = 32, 12
 _BACKDROP = np.array([60, 170, 75], np.float64)  # green: what the matte leaves over shows
 _LISTED_FLAGS = 60
+_TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 
 _CAPTIONS = {
     "train.png": "Training frames, evenly spaced.",
     "overlays.png": (
-        "Cameras on frames: the cube must hold the head, the blue axis must leave the nose, the "
-        "green dots (the mean head's landmarks) must lie on the face."
+        "Cameras on frames: the cube must hold the head, the blue axis must point where the face "
+        "looks, the green dots (the mean head's landmarks) must lie on the face."
     ),
     "alpha.png": "Frames on green through their matte: no green holes, no old background.",
     "cameras.png": "Cameras around the head.",
@@ -125,7 +127,7 @@ def _draw(
 ) -> dict[str, np.ndarray]:
     train = sources["train"]
     chosen = [round(i * (len(train) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)]
-    sheet = np.stack([storage.decode_png(train[i]["image"]) for i in chosen])
+    sheet = np.stack([_tile(storage.decode_png(train[i]["image"])) for i in chosen])
     pictures = {"train.png": images.make_grid(sheet, columns=8, padding_px=2)}
     landmarks = alignment.load_head_landmarks().model.mean
     over = [
@@ -139,23 +141,34 @@ def _draw(
     ]
     pictures["overlays.png"] = images.make_grid(np.stack(over), columns=4, padding_px=2)
     if metadata["has_alpha"]:
-        mattes = [_on_green(train[i], metadata["background"]) for i in chosen[::2]]
+        mattes = [_tile(_on_green(train[i], metadata["background"])) for i in chosen[::2]]
         pictures["alpha.png"] = images.make_grid(np.stack(mattes), columns=8, padding_px=2)
     labels = {name: check["label25"] for name, check in checks.items()}
     pictures["cameras.png"] = capture_drawings.cameras_plot(labels, box_side=box_side)
     angles = {name: check["angles"] for name, check in checks.items()}
     pictures["coverage.png"] = capture_drawings.coverage_plot(angles)
     flagged = [
-        storage.decode_png(sources[name][i]["image"])
+        (sources[name], i, row)
         for name, check in checks.items()
         for i, row in enumerate(check["rows"])
         if row["flags"]
     ]
     if flagged:
-        pictures["flagged.png"] = images.make_grid(
-            np.stack(flagged[:_SHEET_FRAMES]), columns=8, padding_px=2
-        )
+        tiles = [
+            capture_drawings.captioned(
+                storage.decode_png(source[i]["image"]), [row["frame"], ", ".join(row["flags"])]
+            )
+            for source, i, row in flagged[:_SHEET_FRAMES]
+        ]
+        pictures["flagged.png"] = images.make_grid(np.stack(tiles), columns=8, padding_px=2)
     return pictures
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    if image.shape[0] <= _TILE_PX:
+        return image
+    size = (_TILE_PX, _TILE_PX)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def _on_green(example: Mapping[str, Any], background: str) -> np.ndarray:

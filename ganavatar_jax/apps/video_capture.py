@@ -28,7 +28,7 @@ from ganavatar_jax.faces import (
     canonical_face,
     estimators,
     head_poses,
-    matting,
+    matters,
     mediapipe_face,
     model_files,
     regions,
@@ -106,12 +106,17 @@ def prepare_video(
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
         return json.loads(summary.read_text())
+    matter = None
+    if config.video.matte != "none":  # Made first: a missing file or package is told at once.
+        matter = matters.make_matter(config.video.matte, model_path=config.video.matte_model)
     video = video_file.VideoFile(source, where=str(source))
     tracks, missing = _read_tracks(video, config, estimator, folder, progress)
     solved = _solve_poses(video, tracks, estimator, folder)
     response = (config.video.yaw_response, config.video.pitch_response)
     solved = solved._replace(cam2world=head_poses.amplify_turns(solved.cam2world, response))
-    facts = _write_frames(video, config, tracks, solved, folder=folder, progress=progress)
+    facts = _write_frames(
+        video, config, tracks, solved, folder=folder, matter=matter, progress=progress
+    )
     facts |= {"frames_without_face": missing}
     files.write_atomic(summary, json.dumps(facts, indent=1))
     return facts
@@ -126,11 +131,15 @@ def _claim(
     """Empties the folder unless its content belongs to this video and these options."""
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
+    video = {k: v for k, v in vars(config.video).items() if k != "matte_model"}
+    if config.video.matte == "onnx":
+        # Its name, not its content: a finished capture is used where the file is not, too.
+        video["matte_model"] = pathlib.Path(str(config.video.matte_model)).name
     claim = {
         "sha256": digest,
         "resolution": config.resolution,
         "crop_extent": config.crop_extent,
-        "video": {k: v for k, v in vars(config.video).items() if k != "matte_model"},
+        "video": video,
         "estimator": {k: v for k, v in vars(estimator).items() if k != "model_path"},
     }
     path = files.make_folder(folder) / "source.json"
@@ -316,9 +325,9 @@ def _write_frames(
     solved: Solved,
     *,
     folder: pathlib.Path,
+    matter: matters.Matter | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    matter = None
     labels, codes = [], {}
     parts = np.searchsorted(_starts(tracks.frame), np.arange(len(tracks.frame)), side="right") - 1
     for done, index in enumerate(solved.kept.tolist(), start=1):
@@ -331,10 +340,6 @@ def _write_frames(
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
         place = folder / "images" / f"{name}.jpg"
         if not place.is_file():
-            if matter is None and config.video.matte != "none":
-                matter = matting.SelfieMatter(
-                    method=config.video.matte, model_path=config.video.matte_model
-                )
             image = regions.crop(
                 video.read(int(tracks.frame[index])), region, size_px=config.resolution
             )
@@ -378,7 +383,7 @@ def _save_frame(
     place: pathlib.Path,
     image: UInt8[np.ndarray, "h w 3"],
     matte_place: pathlib.Path,
-    matter: matting.SelfieMatter | None,
+    matter: matters.Matter | None,
 ) -> None:
     if matter is not None:
         matte = matter.matte(image)

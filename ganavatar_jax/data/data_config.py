@@ -138,8 +138,10 @@ class VideoConfig:
     Attributes:
       stride: Every n-th frame is used.
       max_frames: At most this many frames, from the beginning; 0 uses all.
-      matte: "closed_form" (best), "fast", or "none": the background stays.
-      matte_model: selfie_segmenter.tflite; None looks it up.
+      matte: "closed_form" (best), "fast", "onnx" (a network of yours), or "none": the background
+        stays.
+      matte_model: selfie_segmenter.tflite, None looks it up; with "onnx" the network's file, laid
+        out as MODNet or Robust Video Matting export theirs.
       pitch_response: Share of a head's true nod that the landmarks show; 1 trusts them. The
         landmark net pulls faces towards level: 0.6 on the synthetic people (E006).
       yaw_response: The same for turns to the side.
@@ -148,14 +150,18 @@ class VideoConfig:
 
     stride: int = 1
     max_frames: int = 0
-    matte: Literal["closed_form", "fast", "none"] = "closed_form"
+    matte: Literal["closed_form", "fast", "onnx", "none"] = "closed_form"
     matte_model: str | None = None
     pitch_response: float = 1.0
     yaw_response: float = 1.0
     fewest_frames: int = 10
 
     def __post_init__(self) -> None:
-        """Refuses counts that leave nothing."""
+        """Refuses counts that leave nothing, and mattes without their file."""
+        if self.matte == "onnx" and not self.matte_model:
+            raise ValueError(
+                'video.matte "onnx" needs video.matte_model, the path of an ONNX file; got none.'
+            )
         if self.stride < 1 or self.max_frames < 0 or self.fewest_frames < 4:
             raise ValueError(
                 "video.stride must be at least 1, video.max_frames not negative and "

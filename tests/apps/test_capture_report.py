@@ -75,3 +75,26 @@ def test_plots_show_every_group(shots):
     rows, columns = np.nonzero(blue[40:])
     assert abs(columns.mean() - 200) < 3
     assert abs(rows.mean() + 40 - 100) < 3
+
+
+def test_a_caption_stands_below_its_image_and_keeps_the_end_of_a_long_line():
+    image = np.full((64, 64, 3), 90, np.uint8)
+    lines = ["a_very_long_folder/of_a_capture/images/000123.png", "blur"]
+    drawn = capture_drawings.captioned(image, lines)
+    np.testing.assert_array_equal(drawn[:160], 90)
+    written = drawn[160:].min(axis=(1, 2)) < 100
+    assert written.any()
+    assert np.asarray(drawn[160:].min(axis=(0, 2)) < 100)[80:].any()
+    short = capture_drawings.captioned(image, ["mages/000123.png", "blur"])
+    assert short.shape == drawn.shape
+
+
+def test_sheets_of_large_frames_are_shrunk(tmp_path):
+    source = layouts.write_eg3d(tmp_path / "capture", layouts.actor_shots(3, side=512))
+    split = data_config.SplitConfig(policy="none")
+    config = data_config.DataConfig(source=str(source), resolution=512, split=split)
+    gan_frames.prepare(config, tmp_path / "run" / "dataset")
+    opened = run_dir.RunDir(tmp_path / "run")
+    capture_report.write_report(opened, tmp_path / "run" / "dataset", box_side=1.0)
+    with Image.open(tmp_path / "run" / "samples" / "data" / "train.png") as sheet:
+        assert sheet.width < 8 * 260

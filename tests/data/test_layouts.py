@@ -89,6 +89,58 @@ def test_a_negative_focal_length_is_part_of_nerfaces_projection(shots, tmp_path)
         np.testing.assert_allclose(pose, shot.cam2world, atol=3e-6)
 
 
+LENSES = {
+    "SIMPLE_RADIAL": (-2.0,),
+    "RADIAL": (-2.0, 8.0),
+    "OPENCV": (-1.5, 8.0, 0.03, -0.02),
+}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("model", LENSES)
+def test_a_lens_of_colmap_is_undone(model, binary, tmp_path):
+    ideal = layouts.actor_shots(side=192)
+    taken = [layouts.through_lens(shot, LENSES[model]) for shot in ideal]
+    options = {"binary": binary, "model": model, "coefficients": LENSES[model]}
+    path = layouts.write_colmap(tmp_path / "capture", taken, **options)
+    with reader_table.READERS["colmap"](path) as capture:
+        frames = [frame.load() for frame in capture.frames]
+    for frame, shot, distorted in zip(frames, ideal, taken, strict=True):
+        pose = frame.label25[:16].reshape(4, 4)
+        assert np.abs(pose - shot.cam2world).max() <= 1e-6 * np.abs(shot.cam2world).max()
+        np.testing.assert_allclose(frame.label25[16:].reshape(3, 3), shot.intrinsics, rtol=1e-6)
+        assert spot_errors_px(frame.image[..., 0], shot).max() <= 0.01
+        assert spot_errors_px(frame.alpha, shot).max() <= 0.01
+        assert spot_errors_px(distorted.alpha, shot).max() > 1.0
+
+
+def spot_errors_px(level, shot):
+    """How far spots are from where the ideal camera shows them: least squares in windows."""
+    side = len(level)
+    centers = np.arange(side) + 0.5
+    expected = layouts.spots(shot, np.stack(np.meshgrid(centers, centers), axis=-1))
+    slopes = np.stack(np.gradient(expected)[::-1], axis=-1)
+    size, points = (side, side), layouts.LENS_POINTS
+    errors = []
+    for x, y in layouts.project(shot.cam2world, shot.intrinsics, size=size, points=points):
+        window = np.s_[round(y) - 12 : round(y) + 12, round(x) - 12 : round(x) + 12]
+        slope, difference = slopes[window].reshape(-1, 2), (expected - level)[window].ravel()
+        errors.append(np.linalg.norm(np.linalg.lstsq(slope, difference)[0]))
+    return np.array(errors)
+
+
+def test_what_a_lens_did_not_see_is_black_and_transparent(tmp_path):
+    shots = [layouts.through_lens(shot, (2.0,)) for shot in layouts.actor_shots(side=192)]
+    options = {"binary": True, "model": "SIMPLE_RADIAL", "coefficients": (2.0,)}
+    path = layouts.write_colmap(tmp_path / "capture", shots, **options)
+    with reader_table.READERS["colmap"](path) as capture:
+        frame = capture.frames[0].load()
+    for corner in (0, -1):
+        assert not frame.image[corner, corner].any()
+        assert not frame.alpha[corner, corner]
+    assert frame.alpha[96, 96] >= 20
+
+
 def test_codes_are_read_with_names(shots, tmp_path):
     lengths = {"insta": 10, "nerface": 76, "imavatar": 53, "nersemble": 103}
     for case, length in lengths.items():

@@ -20,6 +20,9 @@ from ganavatar_jax.data.formats import eg3d
 SIDE = 32
 # Points in the head's cube whose projections are compared.
 POINTS = np.random.default_rng(3).uniform(-0.4, 0.4, (20, 3))
+# Points that all frontal cameras see, far enough apart to be told from one another.
+LENS_POINTS = np.array([[x, y, 0.05 * x - 0.1 * y] for x in (-0.2, 0, 0.2) for y in (-0.2, 0, 0.2)])
+_SPOT_PX = 6.0
 
 
 @dataclasses.dataclass
@@ -57,11 +60,50 @@ def exact_pose(cam2world: np.ndarray) -> np.ndarray:
     return pose
 
 
-def project(cam2world: np.ndarray, intrinsics: np.ndarray, *, size: tuple[int, int]) -> np.ndarray:
-    """Pixels of POINTS, with the first pixel's centre at 0.5."""
-    local = (POINTS - cam2world[:3, 3]) @ cam2world[:3, :3]
+def project(
+    cam2world: np.ndarray,
+    intrinsics: np.ndarray,
+    *,
+    size: tuple[int, int],
+    points: np.ndarray = POINTS,
+) -> np.ndarray:
+    """Pixels of points, with the first pixel's centre at 0.5."""
+    local = (points - cam2world[:3, 3]) @ cam2world[:3, :3]
     image = local @ intrinsics.T
     return image[:, :2] / image[:, 2:] * size
+
+
+def through_lens(shot: Shot, coefficients: tuple[float, ...]) -> Shot:
+    """The shot with spots at LENS_POINTS, as a lens with k1, k2, p1, p2 shows them."""
+    side = shot.image.shape[0]
+    centers = (np.arange(side) + 0.5) / side
+    seen = np.stack(np.meshgrid(centers, centers), axis=-1)
+    focal, center = shot.intrinsics[[0, 1], [0, 1]], shot.intrinsics[:2, 2]
+    seen = (seen - center) / focal
+    k1, k2, p1, p2 = (*coefficients, 0.0, 0.0, 0.0, 0.0)[:4]
+    ideal = seen
+    for _ in range(60):  # Each step shrinks the error by a tenth or more: float64 is reached.
+        x, y = ideal[..., 0], ideal[..., 1]
+        squared = x**2 + y**2
+        tangential = np.stack(
+            [
+                2 * p1 * x * y + p2 * (squared + 2 * x**2),
+                p1 * (squared + 2 * y**2) + 2 * p2 * x * y,
+            ],
+            axis=-1,
+        )
+        ideal = (seen - tangential) / (1 + k1 * squared + k2 * squared**2)[..., None]
+    level = spots(shot, (ideal * focal + center) * side)
+    alpha = np.rint(level).astype(np.uint8)
+    return dataclasses.replace(shot, image=np.repeat(alpha[..., None], 3, axis=2), alpha=alpha)
+
+
+def spots(shot: Shot, pixels: np.ndarray) -> np.ndarray:
+    """Brightness at pixels of the ideal image: a soft spot at each of LENS_POINTS."""
+    side = shot.image.shape[0]
+    places = project(shot.cam2world, shot.intrinsics, size=(side, side), points=LENS_POINTS)
+    squared = ((pixels[..., None, :] - places) ** 2).sum(axis=-1)
+    return 20.0 + 200.0 * (1.0 - np.prod(1.0 - np.exp(-squared / (2 * _SPOT_PX**2)), axis=-1))
 
 
 def rotation(seed: int, *, degrees: float = 360.0) -> np.ndarray:
@@ -126,7 +168,7 @@ def write_insta(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
                 "seg_mask_path": f"seg_mask/{index:05d}.png",
             }
         )
-    side, k = SIDE, shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     header = {
         **{"w": side, "h": side, "fl_x": k[0, 0] * side, "fl_y": k[1, 1] * side},
         **{"cx": k[0, 2] * side, "cy": k[1, 2] * side, "integer_depth_scale": 0.001},
@@ -141,7 +183,7 @@ def write_insta(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
 def write_nerface(folder: pathlib.Path, shots: list[Shot], *, sign: float = 1.0) -> pathlib.Path:
     """With sign -1 the tracker's x focal length is negative, and x of its cameras points left."""
     parts = {"train": shots[:-1], "test": shots[-1:]}
-    k = shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     for part, chosen in parts.items():
         frames = []
         for index, shot in enumerate(chosen):
@@ -156,15 +198,15 @@ def write_nerface(folder: pathlib.Path, shots: list[Shot], *, sign: float = 1.0)
                 }
             )
         # Pixel j has its centre at j there, at j + 0.5 here.
-        center = [k[0, 2] - 0.5 / SIDE, k[1, 2] - 0.5 / SIDE]
-        focal = [sign * k[0, 0] * SIDE, k[1, 1] * SIDE]
+        center = [k[0, 2] - 0.5 / side, k[1, 2] - 0.5 / side]
+        focal = [sign * k[0, 0] * side, k[1, 1] * side]
         content = {"camera_angle_x": 0.2, "intrinsics": [*focal, *center], "frames": frames}
         save_json(folder / f"transforms_{part}.json", content)
     return folder
 
 
 def write_imavatar(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
-    k = shots[0].intrinsics
+    side, k = shots[0].image.shape[0], shots[0].intrinsics
     for recording, chosen in {"MVI_1810": shots[:-1], "MVI_1814": shots[-1:]}.items():
         frames = []
         for index, shot in enumerate(chosen, start=1):
@@ -180,7 +222,7 @@ def write_imavatar(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
                 }
             )
         # u = cx + fx X / Z with Z < 0 in front and Y up: fx is negative.
-        values = [-k[0, 0], k[1, 1], k[0, 2] - 0.5 / SIDE, k[1, 2] - 0.5 / SIDE]
+        values = [-k[0, 0], k[1, 1], k[0, 2] - 0.5 / side, k[1, 2] - 0.5 / side]
         content = {"intrinsics": values, "shape_params": [0.0] * 100, "frames": frames}
         save_json(folder / recording / "flame_params.json", content)
     return folder
@@ -220,7 +262,8 @@ def write_colmap(
     model: str = "PINHOLE",
     coefficients: tuple[float, ...] = (),
 ) -> pathlib.Path:
-    k = shots[0].intrinsics * np.array([[SIDE], [SIDE], [1.0]])
+    side = shots[0].image.shape[0]
+    k = shots[0].intrinsics * np.array([[side], [side], [1.0]])
     focal = (
         [k[0, 0]]
         if model in ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
@@ -237,7 +280,7 @@ def write_colmap(
     sparse.mkdir(parents=True)
     if binary:
         number = ["SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"].index(model)
-        cameras = struct.pack("<QiiQQ", 1, 1, number, SIDE, SIDE)
+        cameras = struct.pack("<QiiQQ", 1, 1, number, side, side)
         cameras += struct.pack(f"<{len(parameters)}d", *parameters)
         (sparse / "cameras.bin").write_bytes(cameras)
         data = struct.pack("<Q", len(images))
@@ -248,7 +291,7 @@ def write_colmap(
         (sparse / "points3D.bin").write_bytes(struct.pack("<Q", 0))
         return folder
     listed = " ".join(repr(float(value)) for value in parameters)
-    (sparse / "cameras.txt").write_text(f"# Camera list\n1 {model} {SIDE} {SIDE} {listed}\n")
+    (sparse / "cameras.txt").write_text(f"# Camera list\n1 {model} {side} {side} {listed}\n")
     lines = ["# Image list with two lines of data per image:"]
     for index, (q, t, name) in enumerate(images, start=1):
         numbers = " ".join(repr(float(value)) for value in (*q, *t))
@@ -271,7 +314,8 @@ def write_multiface(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
         scaled = shot.cam2world.copy()
         scaled[:3, 3] *= 500.0  # The head's frame is in millimetres, too.
         world2cam = to_world2cam(scaled) @ np.linalg.inv(head)
-        k = shot.intrinsics * np.array([[SIDE], [SIDE], [1.0]])
+        side = shot.image.shape[0]
+        k = shot.intrinsics * np.array([[side], [side], [1.0]])
         k[:2, 2] += [8 - 0.5, -0.5]
         rows = [*k, np.zeros(5), *world2cam[:3]]
         krt += [camera, *(" ".join(repr(float(v)) for v in row) for row in rows), ""]
@@ -287,7 +331,8 @@ def write_nersemble(folder: pathlib.Path, shots: list[Shot]) -> pathlib.Path:
     serial, scale = "222200037", 1.7
     world2cam = np.eye(4)
     world2cam[:3, :3], world2cam[:3, 3] = rotation(5), [0.1, 0.2, 1.1]
-    k = shots[0].intrinsics * np.array([[SIDE], [SIDE], [1.0]])
+    side = shots[0].image.shape[0]
+    k = shots[0].intrinsics * np.array([[side], [side], [1.0]])
     k[:2, 2] -= 0.5
     content = {"world_2_cam": {serial: world2cam.tolist()}, "intrinsics": {serial: k.tolist()}}
     save_json(folder / "calibration" / "camera_params.json", content)

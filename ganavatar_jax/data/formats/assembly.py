@@ -4,15 +4,18 @@ Readers of formats collect `Entry`s; here files are looked up, headers and camer
 pixels are read when a frame is loaded: undistorted, gamma-corrected, with their matte.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
-from ganavatar_jax.data import labels, records
+from ganavatar_jax.data import data_config, labels, records
 from ganavatar_jax.data.formats import (
     conventions,
     file_tree,
@@ -25,6 +28,43 @@ from ganavatar_jax.data.formats import (
 _ASPECT_TOLERANCE = 0.01
 
 Correction = Callable[[UInt8[np.ndarray, "h w 3"]], UInt8[np.ndarray, "h w 3"]]
+# Names the numbers of an expression code by its length.
+CodeNames = Callable[[int], Sequence[str]]
+
+
+@runtime_checkable
+class Opener(Protocol):
+    """Opens a capture; frames can be loaded while it is open."""
+
+    def __call__(
+        self, path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+    ) -> contextlib.AbstractContextManager[records.Capture]:
+        """Opens the capture at a path, a folder or zip."""
+        ...
+
+
+def opener(
+    read: Callable[[file_tree.FileTree, data_config.ReaderConfig], records.Capture],
+) -> Opener:
+    """Makes what opens captures of what reads their files.
+
+    Args:
+      read: A format's `read_capture(tree, options)`.
+
+    Returns:
+      A function that takes a path and options, and returns a context manager for the capture.
+
+    Source: ours.
+    """
+
+    @contextlib.contextmanager
+    def open_capture(
+        path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
+    ) -> Iterator[records.Capture]:
+        with file_tree.open_tree(path) as tree:
+            yield read(tree, options or data_config.ReaderConfig())
+
+    return open_capture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +101,7 @@ def make_capture(
     tree: file_tree.FileTree,
     entries: Sequence[Entry],
     *,
-    expression_names: tuple[str, ...] = (),
+    name_code: CodeNames | None = None,
     background: records.ImageBackground = "unknown",
     correct: Correction | None = None,
     one_size: bool = True,
@@ -71,7 +111,7 @@ def make_capture(
     Args:
       tree: The capture's files.
       entries: Its frames, in order of time.
-      expression_names: What the numbers of an expression code mean.
+      name_code: What the numbers of an expression code mean; None where frames have no codes.
       background: What lies behind the head in the stored images, unless they are transparent.
       correct: Changes colours after decoding, e.g. a gamma curve.
       one_size: Whether all images must have one size.
@@ -80,8 +120,9 @@ def make_capture(
       The capture; frames are as large as their files.
 
     Raises:
-      DataFormatError: a name stands twice, a file is missing or no image, sizes or transparency
-        differ, some frames have a matte and some have none, or a camera is impossible.
+      DataFormatError: a name stands twice, a file is missing or no image, sizes, transparency or
+        lengths of codes differ, some frames have a matte and some have none, or a camera is
+        impossible.
 
     Source: ours.
     """
@@ -89,6 +130,7 @@ def make_capture(
     headers = [_read_header(tree, entry) for entry in entries]
     _check_alike(tree, entries, headers, one_size=one_size)
     transparent = headers[0].has_alpha
+    width = _code_length(tree, entries)
     frames = tuple(
         records.FrameReference(
             label25=labels.check_label25(
@@ -108,7 +150,7 @@ def make_capture(
     return records.Capture(
         name=str(tree.path),
         frames=frames,
-        expression_names=expression_names,
+        expression_names=tuple(name_code(width)) if name_code and width else (),
         resolution=min(min(frame.size) for frame in frames),
         background="straight" if transparent and not has_matte else background,
         has_alpha=transparent or has_matte,
@@ -142,6 +184,35 @@ def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
         f"{where}: the image {name} is not there. Add it or remove the frame; names are relative "
         f"to {tree.path}."
     )
+
+
+def image_size(tree: file_tree.FileTree, name: str) -> tuple[int, int]:
+    """Reads how large an image is.
+
+    Args:
+      tree: The capture.
+      name: The image.
+
+    Returns:
+      Width and height, pixels.
+
+    Raises:
+      DataFormatError: it is no image.
+
+    Source: ours.
+    """
+    header = pictures.read_header(tree.read(name), where=f"{tree.path}: {name}")
+    return header.width, header.height
+
+
+def _code_length(tree: file_tree.FileTree, entries: Sequence[Entry]) -> int:
+    lengths = {len(entry.expression) for entry in entries if entry.expression is not None}
+    if len(lengths) > 1:
+        raise errors.DataFormatError(
+            f"{tree.path}: all expressions must hold equally many numbers; got "
+            f"{' and '.join(map(str, sorted(lengths)))}. Track all frames alike."
+        )
+    return max(lengths, default=0)
 
 
 def _refuse_doubles(tree: file_tree.FileTree, entries: Sequence[Entry]) -> None:

@@ -13,11 +13,8 @@ read them.
 Source: COLMAP's documentation, "Output Format".
 """
 
-import contextlib
 import dataclasses
-import pathlib
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -69,18 +66,15 @@ class Pose:
     translation: Float[np.ndarray, "3"]
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a COLMAP project.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a COLMAP project.
 
     Args:
-      path: Folder or zip with the model and the images.
+      tree: Folder or zip with the model and the images.
       options: Not needed here.
 
     Returns:
-      A context manager that yields the capture, in COLMAP's world.
+      The capture, in COLMAP's world.
 
     Raises:
       DataFormatError: the capture breaks the layout, or a camera model is not supported.
@@ -88,12 +82,14 @@ def open_capture(
     Source: COLMAP.
     """
     del options
-    with file_tree.open_tree(path) as tree:
-        cameras, poses = read_model(tree)
-        entries = [_make_entry(tree, pose, cameras) for pose in poses]
-        entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
-        one_size = len({camera.size for camera in cameras.values()}) == 1
-        yield assembly.make_capture(tree, entries, one_size=one_size)
+    cameras, poses = read_model(tree)
+    entries = [_make_entry(tree, pose, cameras) for pose in poses]
+    entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
+    one_size = len({camera.size for camera in cameras.values()}) == 1
+    return assembly.make_capture(tree, entries, one_size=one_size)
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def read_model(tree: file_tree.FileTree) -> tuple[dict[int, Camera], list[Pose]]:

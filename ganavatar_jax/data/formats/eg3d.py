@@ -15,35 +15,29 @@ pixels when a frame is loaded. Each message names the file, the frame and the fi
 Source: EG3D dataset format; expressions.json, meta.json and alpha/ are ours.
 """
 
-import contextlib
 import functools
-import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config, labels, records
-from ganavatar_jax.data.formats import file_tree, json_files, pictures
+from ganavatar_jax.data.formats import assembly, file_tree, json_files, pictures
 
 _ALPHA = "alpha/"
 _IMAGES = "images/"
 _BACKGROUNDS = ("white", "black", "scene")
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture and checks everything but its pixels.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture and checks everything but its pixels.
 
     Args:
-      path: Folder or zip with dataset.json at its root.
+      tree: Folder or zip with dataset.json at its root.
       options: Not needed here.
 
     Returns:
-      A context manager that yields the capture; frames can be loaded while it is open.
+      The capture; frames can be loaded while it is open.
 
     Raises:
       DataFormatError: the capture breaks the layout.
@@ -51,11 +45,6 @@ def open_capture(
     Source: EG3D dataset format.
     """
     del options
-    with file_tree.open_tree(path) as tree:
-        yield _read_capture(tree)
-
-
-def _read_capture(tree: file_tree.FileTree) -> records.Capture:
     cameras = _read_labels(tree)
     names = _match_images(tree, cameras)
     side, transparent = _check_headers(tree, names)
@@ -88,6 +77,9 @@ def _read_capture(tree: file_tree.FileTree) -> records.Capture:
         has_alpha=transparent or bool(mattes),
         digest=tree.digest(),
     )
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:

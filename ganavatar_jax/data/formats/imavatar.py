@@ -13,8 +13,6 @@ origin, FLAME scaled by 4; alignment carries it over.
 Source: I M Avatar (Zheng et al. 2022), description of its datasets.
 """
 
-import contextlib
-import pathlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +20,7 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files, pictures
+from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files
 
 _FILE = "flame_params.json"
 _OLD_SIDE = 512.0  # Image side that intrinsics in pixels refer to.
@@ -32,50 +30,40 @@ _JAW = slice(6, 9)
 _LOOK_FORWARD = np.diag([1.0, 1.0, -1.0, 1.0])
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture in I M Avatar's layout.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture in I M Avatar's layout.
 
     Args:
-      path: Folder or zip; recordings in subfolders become sequences.
+      tree: Folder or zip; recordings in subfolders become sequences.
       options: `sequences` keeps some of them.
 
     Returns:
-      A context manager that yields the capture, in FLAME's frame.
+      The capture, in FLAME's frame.
 
     Raises:
       DataFormatError: the capture breaks the layout.
 
     Source: I M Avatar.
     """
-    options = options or data_config.ReaderConfig()
-    with file_tree.open_tree(path) as tree:
-        folders = [n.removesuffix(_FILE) for n in tree.names if f"/{n}".endswith(f"/{_FILE}")]
-        if not folders:
-            raise errors.DataFormatError(
-                f"{tree.path}: there is no {_FILE}, neither at its root nor in a folder. Check "
-                "data.format."
-            )
-        chosen = assembly.choose(
-            tree, [f.strip("/") for f in folders], options.sequences, what="recording"
+    folders = [n.removesuffix(_FILE) for n in tree.names if f"/{n}".endswith(f"/{_FILE}")]
+    if not folders:
+        raise errors.DataFormatError(
+            f"{tree.path}: there is no {_FILE}, neither at its root nor in a folder. Check "
+            "data.format."
         )
-        entries = [entry for folder in chosen for entry in _read_recording(tree, folder)]
-        codes = [entry.expression for entry in entries if entry.expression is not None]
-        width = len(codes[0]) if codes else 0
-        if any(len(code) != width for code in codes):
-            raise errors.DataFormatError(
-                f"{tree.path}: all expressions must hold equally many numbers. Track all frames "
-                "alike."
-            )
-        names = [f"flame_exp_{index:02d}" for index in range(width - 3)]
-        names += ["flame_jaw_x", "flame_jaw_y", "flame_jaw_z"]
-        yield assembly.make_capture(
-            tree,
-            assembly.one_handedness(tree, entries),
-            expression_names=tuple(names) if width else (),
-        )
+    chosen = assembly.choose(
+        tree, [f.strip("/") for f in folders], options.sequences, what="recording"
+    )
+    entries = [entry for folder in chosen for entry in _read_recording(tree, folder)]
+    return assembly.make_capture(tree, assembly.one_handedness(tree, entries), name_code=_name_code)
+
+
+open_capture = assembly.opener(read_capture)
+
+
+def _name_code(length: int) -> list[str]:
+    names = [f"flame_exp_{index:02d}" for index in range(length - 3)]
+    return [*names, "flame_jaw_x", "flame_jaw_y", "flame_jaw_z"]
 
 
 def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.Entry]:
@@ -90,8 +78,7 @@ def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.
         file_path = json_files.text(frame, "file_path", where=where)
         place = f"{where}: {file_path}"
         image = assembly.find_image(tree, f"{prefix}{file_path}", where=where)
-        header = pictures.read_header(tree.read(image), where=f"{tree.path}: {image}")
-        size = (header.width, header.height)
+        size = assembly.image_size(tree, image)
         world_mat = json_files.array(frame, "world_mat", (3, 4), where=place)
         pose = conventions.from_world2cam(world_mat) @ _LOOK_FORWARD
         cam2world, focal = conventions.fold_focal_signs(pose, -values[:2] * size)

@@ -12,12 +12,10 @@ FLAME's, nominally metres. Where transforms_test.json exists, its frames are hel
 Source: INSTA (Zielonka et al. 2023), layout of its datasets.
 """
 
-import contextlib
 import dataclasses
 import functools
 import io
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -29,18 +27,15 @@ from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_fi
 _CLOTH = 90  # Value of seg_mask that INSTA takes out of the matte.
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture in INSTA's layout.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture in INSTA's layout.
 
     Args:
-      path: Folder or zip with transforms.json.
+      tree: Folder or zip with transforms.json.
       options: Not needed here.
 
     Returns:
-      A context manager that yields the capture, in FLAME's frame.
+      The capture, in FLAME's frame.
 
     Raises:
       DataFormatError: the capture breaks the layout.
@@ -48,16 +43,20 @@ def open_capture(
     Source: INSTA.
     """
     del options
-    with file_tree.open_tree(path) as tree:
-        entries, codes = _read_entries(tree)
-        names = tuple(f"flame_exp_{index:02d}" for index in range(codes))
-        capture = assembly.make_capture(tree, entries, expression_names=names)
-        if any(name.startswith("seg_mask/") for name in tree.names):
-            capture = _without_cloth(tree, capture)
-        yield capture
+    capture = assembly.make_capture(
+        tree,
+        _read_entries(tree),
+        name_code=lambda length: [f"flame_exp_{index:02d}" for index in range(length)],
+    )
+    if any(name.startswith("seg_mask/") for name in tree.names):
+        capture = _without_cloth(tree, capture)
+    return capture
 
 
-def _read_entries(tree: file_tree.FileTree) -> tuple[list[assembly.Entry], int]:
+open_capture = assembly.opener(read_capture)
+
+
+def _read_entries(tree: file_tree.FileTree) -> list[assembly.Entry]:
     sides = json_files.split_files(tree, "transforms", needed="INSTA's transforms.json")
     entries: list[assembly.Entry] = []
     for name, split in sides:
@@ -86,14 +85,8 @@ def _read_entries(tree: file_tree.FileTree) -> tuple[list[assembly.Entry], int]:
                     split=split,
                 )
             )
-    lengths = {len(entry.expression) for entry in entries if entry.expression is not None}
-    if len(lengths) > 1:
-        raise errors.DataFormatError(
-            f"{tree.path}: expression files must hold equally many numbers; got {sorted(lengths)}. "
-            "Track all frames alike."
-        )
     entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
-    return entries, max(lengths, default=0)
+    return entries
 
 
 def _read_code(

@@ -13,10 +13,7 @@ segment is a sequence (`data.split.test_sequences`); `data.reader.cameras` and `
 Source: Multiface (Wuu et al. 2022) and its documentation of the files.
 """
 
-import contextlib
 import functools
-import pathlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -42,43 +39,41 @@ class Calibration(NamedTuple):
     world2cam: Float[np.ndarray, "3 4"]
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture in Multiface's layout.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture in Multiface's layout.
 
     Args:
-      path: Folder or zip with the file KRT.
+      tree: Folder or zip with the file KRT.
       options: `cameras` and `sequences` keep some, `gamma` brightens.
 
     Returns:
-      A context manager that yields the capture, in the tracked head's frame.
+      The capture, in the tracked head's frame.
 
     Raises:
       DataFormatError: the capture breaks the layout.
 
     Source: Multiface.
     """
-    options = options or data_config.ReaderConfig()
-    with file_tree.open_tree(path) as tree:
-        cameras = read_krt(tree)
-        found = [part for name in tree.names if (part := _parts(name)) is not None]
-        if not found:
-            raise errors.DataFormatError(
-                f"{tree.path}: there are no images/<segment>/<camera>/<frame>.png. Check "
-                "data.format and data.source."
-            )
-        segments = assembly.choose(
-            tree, sorted({part[0] for part in found}), options.sequences, what="segment"
+    cameras = read_krt(tree)
+    found = [part for name in tree.names if (part := _parts(name)) is not None]
+    if not found:
+        raise errors.DataFormatError(
+            f"{tree.path}: there are no images/<segment>/<camera>/<frame>.png. Check "
+            "data.format and data.source."
         )
-        chosen = assembly.choose(
-            tree, sorted({part[1] for part in found}), options.cameras, what="camera"
-        )
-        wanted = [part for part in found if part[0] in segments and part[1] in chosen]
-        entries = [_make_entry(tree, part, cameras) for part in wanted]
-        correct = functools.partial(brighten, gamma=options.gamma) if options.gamma else None
-        yield assembly.make_capture(tree, entries, correct=correct)
+    segments = assembly.choose(
+        tree, sorted({part[0] for part in found}), options.sequences, what="segment"
+    )
+    chosen = assembly.choose(
+        tree, sorted({part[1] for part in found}), options.cameras, what="camera"
+    )
+    wanted = [part for part in found if part[0] in segments and part[1] in chosen]
+    entries = [_make_entry(tree, part, cameras) for part in wanted]
+    correct = functools.partial(brighten, gamma=options.gamma) if options.gamma else None
+    return assembly.make_capture(tree, entries, correct=correct)
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def read_krt(tree: file_tree.FileTree) -> dict[str, Calibration]:
@@ -156,8 +151,6 @@ def _make_entry(
             f"{tree.path}: {image}: KRT has no camera {camera}. Remove the folder or complete KRT."
         )
     intrinsics_px, distortion, world2cam = cameras[camera]
-    header = pictures.read_header(tree.read(image), where=f"{tree.path}: {image}")
-    size = (header.width, header.height)
     head = _read_head_pose(tree, segment, frame)
     # Head to world, then world to camera: cameras in the head's frame.
     head2cam = conventions.homogeneous(world2cam) @ head
@@ -169,7 +162,7 @@ def _make_entry(
         intrinsics=conventions.normalize_intrinsics(
             np.array([intrinsics_px[0, 0], intrinsics_px[1, 1]]),
             intrinsics_px[:2, 2],
-            size=size,
+            size=assembly.image_size(tree, image),
             skew_px=float(intrinsics_px[0, 1]),
             first_pixel_at=0.0,
         ),

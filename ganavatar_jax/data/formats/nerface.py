@@ -15,9 +15,7 @@ mirrored in its x = 0 plane; images stay, and so does the person's left.
 Source: NeRFace (Gafni et al. 2021), layout of its datasets.
 """
 
-import contextlib
 import math
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,21 +24,18 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files, pictures
+from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture in NeRFace's layout.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture in NeRFace's layout.
 
     Args:
-      path: Folder or zip with transforms_train.json.
+      tree: Folder or zip with transforms_train.json.
       options: Not needed here.
 
     Returns:
-      A context manager that yields the capture, in the tracker's world.
+      The capture, in the tracker's world.
 
     Raises:
       DataFormatError: the capture breaks the layout.
@@ -48,19 +43,16 @@ def open_capture(
     Source: NeRFace.
     """
     del options
-    with file_tree.open_tree(path) as tree:
-        sides = json_files.split_files(tree, "transforms", needed="transforms_train.json")
-        entries = [entry for name, split in sides for entry in _read_file(tree, name, split)]
-        codes = [entry.expression for entry in entries if entry.expression is not None]
-        names = tuple(f"expression_{index:02d}" for index in range(len(codes[0]) if codes else 0))
-        if any(len(code) != len(names) for code in codes):
-            raise errors.DataFormatError(
-                f"{tree.path}: all expressions must hold equally many numbers. Track all frames "
-                "alike."
-            )
-        yield assembly.make_capture(
-            tree, assembly.one_handedness(tree, entries), expression_names=names
-        )
+    sides = json_files.split_files(tree, "transforms", needed="transforms_train.json")
+    entries = [entry for name, split in sides for entry in _read_file(tree, name, split)]
+    return assembly.make_capture(
+        tree,
+        assembly.one_handedness(tree, entries),
+        name_code=lambda length: [f"expression_{index:02d}" for index in range(length)],
+    )
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def _read_file(
@@ -72,8 +64,8 @@ def _read_file(
         file_path = json_files.text(frame, "file_path", where=where)
         place = f"{where}: {file_path}"
         image = assembly.find_image(tree, file_path, where=where)
-        header = pictures.read_header(tree.read(image), where=f"{tree.path}: {image}")
-        focal, intrinsics = _read_intrinsics(content, (header.width, header.height), where=where)
+        size = assembly.image_size(tree, image)
+        focal, intrinsics = _read_intrinsics(content, size, where=where)
         pose = json_files.array(frame, "transform_matrix", (4, 4), where=place)
         code = None
         if frame.get("expression") is not None:

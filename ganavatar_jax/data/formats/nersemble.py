@@ -14,10 +14,8 @@ over. Row i of the tracking belongs to frame i of the videos.
 Source: NeRSemble benchmark toolkit, documentation of its assets.
 """
 
-import contextlib
 import functools
 import io
-import pathlib
 import re
 import zipfile
 from collections.abc import Iterator
@@ -40,60 +38,56 @@ _VIDEO = re.compile(r"sequences/([^/]+)/images/cam_([^/]+)\.mp4")
 _EXPRESSION, _JAW = 100, 3
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens one person's folder.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads one person's folder.
 
     Args:
-      path: Folder or zip with calibration/ and sequences/.
+      tree: Folder or zip with calibration/ and sequences/.
       options: `cameras` and `sequences` keep some of them.
 
     Returns:
-      A context manager that yields the capture, in FLAME's frame.
+      The capture, in FLAME's frame.
 
     Raises:
       DataFormatError: the capture breaks the layout.
 
     Source: NeRSemble benchmark.
     """
-    options = options or data_config.ReaderConfig()
-    with file_tree.open_tree(path) as tree:
-        if _CALIBRATION not in tree.names:
-            raise errors.DataFormatError(
-                f"{tree.path}: there is no {_CALIBRATION}. Set data.source to one person's folder."
-            )
-        calibration = json_files.read_object(tree, _CALIBRATION)
-        found = [m.groups() for name in tree.names if (m := _VIDEO.fullmatch(name))]
-        if not found:
-            raise errors.DataFormatError(
-                f"{tree.path}: there are no sequences/<name>/images/cam_<serial>.mp4. Download the "
-                "images."
-            )
-        sequences = assembly.choose(
-            tree, sorted({f[0] for f in found}), options.sequences, what="sequence"
+    if _CALIBRATION not in tree.names:
+        raise errors.DataFormatError(
+            f"{tree.path}: there is no {_CALIBRATION}. Set data.source to one person's folder."
         )
-        serials = assembly.choose(
-            tree, sorted({f[1] for f in found}), options.cameras, what="camera"
+    calibration = json_files.read_object(tree, _CALIBRATION)
+    found = [m.groups() for name in tree.names if (m := _VIDEO.fullmatch(name))]
+    if not found:
+        raise errors.DataFormatError(
+            f"{tree.path}: there are no sequences/<name>/images/cam_<serial>.mp4. Download the "
+            "images."
         )
-        frames = [
-            frame
-            for sequence in sequences
-            for serial in serials
-            if (sequence, serial) in found
-            for frame in _read_video(tree, calibration, sequence, serial)
-        ]
-        names = [f"flame_exp_{index:02d}" for index in range(_EXPRESSION)]
-        yield records.Capture(
-            name=str(tree.path),
-            frames=tuple(frames),
-            expression_names=(*names, "flame_jaw_x", "flame_jaw_y", "flame_jaw_z"),
-            resolution=min(min(frame.size) for frame in frames),
-            background="white",
-            has_alpha=True,
-            digest=tree.digest(),
-        )
+    sequences = assembly.choose(
+        tree, sorted({f[0] for f in found}), options.sequences, what="sequence"
+    )
+    serials = assembly.choose(tree, sorted({f[1] for f in found}), options.cameras, what="camera")
+    frames = [
+        frame
+        for sequence in sequences
+        for serial in serials
+        if (sequence, serial) in found
+        for frame in _read_video(tree, calibration, sequence, serial)
+    ]
+    names = [f"flame_exp_{index:02d}" for index in range(_EXPRESSION)]
+    return records.Capture(
+        name=str(tree.path),
+        frames=tuple(frames),
+        expression_names=(*names, "flame_jaw_x", "flame_jaw_y", "flame_jaw_z"),
+        resolution=min(min(frame.size) for frame in frames),
+        background="white",
+        has_alpha=True,
+        digest=tree.digest(),
+    )
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def _read_video(

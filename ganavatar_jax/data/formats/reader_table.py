@@ -1,15 +1,12 @@
 """Which reader opens which `data.format`.
 
-A reader is a module with `open_capture(path, *, options)`; a new layout is a new module and a line
+A reader is a module with `read_capture(tree, options)`; a new layout is a new module and a line
 here and in `data_config.FormatName`.
 """
 
-import contextlib
-import pathlib
-from typing import Protocol
-
-from ganavatar_jax.data import data_config, records
+from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import (
+    assembly,
     colmap,
     eg3d,
     imavatar,
@@ -20,18 +17,7 @@ from ganavatar_jax.data.formats import (
     transforms,
 )
 
-
-class Reader(Protocol):
-    """Opens a capture; frames can be loaded while it is open."""
-
-    def __call__(
-        self, path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-    ) -> contextlib.AbstractContextManager[records.Capture]:
-        """Opens the capture at a path."""
-        ...
-
-
-READERS: dict[data_config.FormatName, Reader] = {
+READERS: dict[data_config.FormatName, assembly.Opener] = {
     "eg3d": eg3d.open_capture,
     "insta": insta.open_capture,
     "nerface": nerface.open_capture,

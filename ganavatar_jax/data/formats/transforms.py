@@ -11,9 +11,7 @@ chose; alignment carries it over.
 Source: NeRF's Blender data set (Mildenhall et al. 2020); instant-ngp's documentation.
 """
 
-import contextlib
 import math
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,22 +26,18 @@ from ganavatar_jax.data.formats import (
     file_tree,
     json_files,
     lenses,
-    pictures,
 )
 
 
-@contextlib.contextmanager
-def open_capture(
-    path: str | pathlib.Path, *, options: data_config.ReaderConfig | None = None
-) -> Iterator[records.Capture]:
-    """Opens a capture with a transforms.json of OpenGL cameras.
+def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
+    """Reads a capture with a transforms.json of OpenGL cameras.
 
     Args:
-      path: Folder or zip.
+      tree: Folder or zip.
       options: Not needed here.
 
     Returns:
-      A context manager that yields the capture, in the exporter's world.
+      The capture, in the exporter's world.
 
     Raises:
       DataFormatError: the capture breaks the layout.
@@ -51,11 +45,13 @@ def open_capture(
     Source: NeRF.
     """
     del options
-    with file_tree.open_tree(path) as tree:
-        sides = json_files.split_files(tree, "transforms", needed="transforms.json")
-        entries = [entry for name, split in sides for entry in _read_file(tree, name, split)]
-        entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
-        yield assembly.make_capture(tree, entries)
+    sides = json_files.split_files(tree, "transforms", needed="transforms.json")
+    entries = [entry for name, split in sides for entry in _read_file(tree, name, split)]
+    entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
+    return assembly.make_capture(tree, entries)
+
+
+open_capture = assembly.opener(read_capture)
 
 
 def _read_file(
@@ -88,8 +84,7 @@ def _read_intrinsics(
     if "w" in values and "h" in values:
         size = json_files.image_size(values, where=where)
     else:
-        header = pictures.read_header(tree.read(image), where=f"{tree.path}: {image}")
-        size = (header.width, header.height)
+        size = assembly.image_size(tree, image)
     if "fl_x" in values:
         fl_x = json_files.number(values, "fl_x", where=where)
     elif "camera_angle_x" in values:
