@@ -49,6 +49,21 @@ class HeadLandmarks:
 
 
 @dataclasses.dataclass(frozen=True)
+class HeadFit:
+    """How the landmarks of a capture lie on the model of heads.
+
+    Attributes:
+      alignment: The similarity, and the person's shape.
+      reprojection: Median distance of triangulated landmarks from seen ones, image sides.
+      views: Views that look at the face.
+    """
+
+    alignment: point_models.Alignment
+    reprojection: float
+    views: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """How a capture was aligned.
 
@@ -206,28 +221,51 @@ def _align_by_landmarks(
         )
     uv, label25 = np.stack(seen).astype(np.float64), np.stack(labels)
     poses, intrinsics = label25[:, :16].reshape(-1, 4, 4), label25[:, 16:].reshape(-1, 3, 3)
-    front = np.ones(len(uv), bool)
     try:
-        points, residual = triangulation.triangulate(uv, poses, intrinsics)
-        found = point_models.align(points, head.model)
-        front = _is_frontal(poses, found.rotation)
-        if front.sum() >= _FEWEST_VIEWS and not front.all():
-            parts = uv[front], poses[front], intrinsics[front]
-            points, residual = triangulation.triangulate(*parts)
-            found = point_models.align(points, head.model)
+        found = fit_head(uv, poses, intrinsics)
     except ValueError as error:
         raise errors.DataFormatError(
             f"{capture.name}: its landmarks do not fix an alignment ({error})"
         ) from error
     return Report(
         "auto",
-        found.scale,
-        tuple(map(tuple, found.rotation.tolist())),
-        tuple(found.translation.tolist()),
-        residual=float(np.median(found.residual)),
-        reprojection=float(np.nanmedian(residual)),
-        views=int(front.sum()),
+        found.alignment.scale,
+        tuple(map(tuple, found.alignment.rotation.tolist())),
+        tuple(found.alignment.translation.tolist()),
+        residual=float(np.median(found.alignment.residual)),
+        reprojection=found.reprojection,
+        views=found.views,
     )
+
+
+def fit_head(
+    uv: Float[np.ndarray, "v n 2"],
+    cam2world: Float[np.ndarray, "v 4 4"],
+    intrinsics: Float[np.ndarray, "v 3 3"],
+) -> HeadFit:
+    """Finds the similarity that carries a capture's world into the head frame.
+
+    Args:
+      uv: Where each view sees the landmarks of `load_head_landmarks`, 0..1 across the image.
+      cam2world: Poses in the capture's world.
+      intrinsics: Normalised by the image size.
+
+    Returns:
+      The similarity, from the views that look at the face.
+
+    Raises:
+      ValueError: the views do not fix the landmarks' places, or these no similarity.
+
+    Source: triangulation, then the model of heads; see geometry.point_models.
+    """
+    model = load_head_landmarks().model
+    points, residual = triangulation.triangulate(uv, cam2world, intrinsics)
+    found = point_models.align(points, model)
+    front = _is_frontal(cam2world, found.rotation)
+    if front.sum() >= _FEWEST_VIEWS and not front.all():
+        points, residual = triangulation.triangulate(uv[front], cam2world[front], intrinsics[front])
+        found = point_models.align(points, model)
+    return HeadFit(found, float(np.nanmedian(residual)), int(front.sum()))
 
 
 def _is_frontal(poses: Float[np.ndarray, "v 4 4"], rotation: Float[np.ndarray, "3 3"]):  # noqa: ANN202
