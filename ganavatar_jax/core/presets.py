@@ -110,8 +110,10 @@ def _data() -> dict:
             "max_frames": 0,
             "matte": "closed_form",
             "matte_model": config_dict.placeholder(str),
-            "pitch_response": 1.0,
-            "yaw_response": 1.0,
+            "cameras": "colmap",
+            "pitch_response": 0.6,
+            "yaw_response": 0.93,
+            "truth": "",
             "fewest_frames": 10,
         },
         "align": {
