@@ -121,7 +121,7 @@ def _data() -> dict:
             "source_file": "",
             "target_file": "",
             "scale": 0.0,
-            "views": 120,
+            "views": 240,
         },
         "crop": "auto",
         "crop_extent": 0.633,

@@ -41,10 +41,12 @@ class HeadLandmarks:
 
     Attributes:
       indices: Numbers of the landmarks among the detector's.
+      partners: Place of each landmark's mirror image in `indices`.
       model: Mean and modes of their places.
     """
 
     indices: Int[np.ndarray, " n"]
+    partners: Int[np.ndarray, " n"]
     model: point_models.PointModel
 
 
@@ -104,7 +106,7 @@ def load_head_landmarks() -> HeadLandmarks:
     model = point_models.PointModel(
         np.array(content["points"]), np.array(content["modes"]), content["noise"]
     )
-    return HeadLandmarks(np.array(content["indices"]), model)
+    return HeadLandmarks(np.array(content["indices"]), np.array(content["partners"]), model)
 
 
 def align_capture(
@@ -209,9 +211,9 @@ def _align_by_landmarks(
     seen, labels = [], []
     for index in np.unique(chosen.round().astype(int)):
         frame = capture.frames[index]
-        points = find_landmarks(frame.read_pixels()[0])
+        points = _read_twice(frame.read_pixels()[0], find_landmarks, head)
         if points is not None:
-            seen.append(points[head.indices, :2] / frame.size)
+            seen.append(points / frame.size)
             labels.append(frame.label25.astype(np.float64))
     if len(seen) < _FEWEST_VIEWS:
         raise errors.DataFormatError(
@@ -236,6 +238,22 @@ def _align_by_landmarks(
         reprojection=found.reprojection,
         views=found.views,
     )
+
+
+def _read_twice(
+    image: UInt8[np.ndarray, "h w 3"], find_landmarks: FindLandmarks, head: HeadLandmarks
+) -> Float[np.ndarray, "n 2"] | None:
+    """Averages what is read in an image and in its mirror image: the detector takes sides."""
+    points = find_landmarks(image)
+    if points is None:
+        return None
+    seen = points[head.indices, :2].astype(np.float64)
+    mirrored = find_landmarks(np.ascontiguousarray(image[:, ::-1]))
+    if mirrored is None:
+        return seen
+    back = mirrored[head.indices[head.partners], :2].astype(np.float64)
+    back[:, 0] = image.shape[1] - back[:, 0]
+    return 0.5 * (seen + back)
 
 
 def fit_head(

@@ -116,7 +116,7 @@ class AlignConfig:
     source_file: str = ""
     target_file: str = ""
     scale: float = 0.0
-    views: int = 120
+    views: int = 240
 
     def __post_init__(self) -> None:
         """Refuses methods without what they need."""
