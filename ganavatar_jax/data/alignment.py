@@ -244,16 +244,12 @@ def _read_twice(
     image: UInt8[np.ndarray, "h w 3"], find_landmarks: FindLandmarks, head: HeadLandmarks
 ) -> Float[np.ndarray, "n 2"] | None:
     """Averages what is read in an image and in its mirror image: the detector takes sides."""
-    points = find_landmarks(image)
-    if points is None:
+    points, mirrored = find_landmarks(image), find_landmarks(np.ascontiguousarray(image[:, ::-1]))
+    if points is None or mirrored is None:
         return None
-    seen = points[head.indices, :2].astype(np.float64)
-    mirrored = find_landmarks(np.ascontiguousarray(image[:, ::-1]))
-    if mirrored is None:
-        return seen
     back = mirrored[head.indices[head.partners], :2].astype(np.float64)
     back[:, 0] = image.shape[1] - back[:, 0]
-    return 0.5 * (seen + back)
+    return 0.5 * (points[head.indices, :2] + back)
 
 
 def fit_head(
