@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from ganavatar_jax.data.formats import eg3d
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import canonical_face, estimators, model_files
 from ganavatar_jax.geometry import cameras, triangulation
 
 ASSET = pathlib.Path(__file__).parents[1] / "ganavatar_jax" / "assets" / "head_landmarks.json"
@@ -96,6 +96,20 @@ def fit_modes(uv, cam2world, intrinsics, mean, *, count, passes=15, seed=0):
     return mean + shift, (u * singular).reshape(*mean.shape, count), noise
 
 
+def symmetrize(mean, modes, canonical):
+    """Averages points and modes with their mirror images; also says who mirrors whom.
+
+    A lopsided mode looks like a head that turns or tilts, and people are hardly lopsided.
+    """
+    flip = np.array([-1.0, 1.0, 1.0])
+    distance = np.linalg.norm(canonical[None] - (canonical * flip)[:, None], axis=-1)
+    partners = distance.argmin(axis=1)
+    if (partners[partners] != np.arange(len(mean))).any():
+        raise ValueError("RIGID lacks mirror images; list landmarks of both sides of the face.")
+    symmetric = 0.5 * (modes + modes[partners] * flip[:, None])
+    return 0.5 * (mean + mean[partners] * flip), symmetric, partners
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", nargs="+", required=True)
@@ -109,6 +123,8 @@ def main():
     cam2world, intrinsics = label25[:, :16].reshape(-1, 4, 4), label25[:, 16:].reshape(-1, 3, 3)
     mean, _ = triangulation.triangulate(uv, cam2world, intrinsics)
     mean, modes, noise = fit_modes(uv, cam2world, intrinsics, mean, count=options.modes)
+    task = model_files.find(model_files.FACE_LANDMARKER, path=None, allow_download=True)
+    mean, modes, partners = symmetrize(mean, modes, canonical_face.load(task)[list(RIGID)])
     distance = np.linalg.norm(cam2world[:, :3, 3], axis=-1) / intrinsics[:, 0, 0]
     sources = {
         pathlib.Path(p).name: hashlib.sha256(pathlib.Path(p).read_bytes()).hexdigest()
@@ -117,12 +133,13 @@ def main():
     content = {
         "provenance": (
             "MediaPipe landmarks of synthetic people (MakeHuman, CC0), mean and modes fitted to "
-            f"{len(views)} views, one a person, within {MAX_YAW_DEG:g} degrees of yaw; "
-            "experiments/make_head_landmarks.py"
+            f"{len(views)} views, one a person, within {MAX_YAW_DEG:g} degrees of yaw, "
+            "averaged with their mirror images; experiments/make_head_landmarks.py"
         ),
         "frame": "y up, face along +z, head centre at the origin, radius 2.7, focal 4.2647",
         "sources_sha256": sources,
         "indices": list(RIGID),
+        "partners": partners.tolist(),
         "points": mean.round(5).tolist(),
         "modes": modes.round(5).tolist(),
         "noise": round(float(np.hypot(noise * distance.mean(), TRIANGULATION_ERROR)), 6),

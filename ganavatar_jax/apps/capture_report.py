@@ -43,7 +43,11 @@ _STYLE = (
 
 
 def write_report(
-    opened: run_dir.RunDir, dataset: pathlib.Path, *, box_side: float
+    opened: run_dir.RunDir,
+    dataset: pathlib.Path,
+    *,
+    box_side: float,
+    video: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Looks at every prepared frame and writes report.html with its pictures.
 
@@ -51,6 +55,7 @@ def write_report(
       opened: The run; pictures go to samples/data.
       dataset: Where the dataset is kept.
       box_side: Edge of the generator's cube, world units.
+      video: What was found while a bare video became a capture.
 
     Returns:
       "flags" (kind -> number of frames) and "warnings".
@@ -75,7 +80,8 @@ def write_report(
     warnings = metadata.get("alignment", {}).get("warnings", [])
     rows = [row for check in checks.values() for row in check["rows"]]
     files.write_atomic(folder / "frames.json", json.dumps(rows, indent=1))
-    page = _page(metadata, checks, pictures, flags=flags, warnings=warnings)
+    facts = {f"video: {key.replace('_', ' ')}": value for key, value in (video or {}).items()}
+    page = _page(metadata, checks, pictures, flags=flags, warnings=warnings, extra=facts)
     files.write_atomic(opened.path / "report.html", page)
     return {"flags": flags, "warnings": list(warnings)}
 
@@ -198,6 +204,7 @@ def _page(
     *,
     flags: Mapping[str, int],
     warnings: list[str],
+    extra: Mapping[str, Any],
 ) -> str:
     facts = {
         "source": metadata["source"],
@@ -206,6 +213,7 @@ def _page(
         "expression codes": f"{len(metadata['expression_names'])} numbers a frame",
         **_alignment_facts(metadata.get("alignment") or {}),
         **_view_facts(checks),
+        **extra,
         "flags": ", ".join(f"{k}: {n}" for k, n in flags.items()) or "none",
     }
     rows = "".join(f"<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in facts.items())

@@ -68,7 +68,7 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
     folder = dataset_folder(opened)
     with contextlib.ExitStack() as stack:
         show = _Bars(stack)
-        data = resolved.data
+        data, facts = resolved.data, {}
         if data.format == "video":
             from ganavatar_jax.apps import video_capture
 
@@ -90,7 +90,7 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
     if summary["rebuilt"] or opened.stage_done(STAGE) is None:
         side = resolved.generator.render.box_warp
-        found = capture_report.write_report(opened, folder, box_side=side)
+        found = capture_report.write_report(opened, folder, box_side=side, video=facts)
         for warning in found["warnings"]:
             _LOG.warning("%s: %s", resolved.data.source, warning)
         keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")

@@ -41,11 +41,28 @@ class HeadLandmarks:
 
     Attributes:
       indices: Numbers of the landmarks among the detector's.
+      partners: Place of each landmark's mirror image in `indices`.
       model: Mean and modes of their places.
     """
 
     indices: Int[np.ndarray, " n"]
+    partners: Int[np.ndarray, " n"]
     model: point_models.PointModel
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadFit:
+    """How the landmarks of a capture lie on the model of heads.
+
+    Attributes:
+      alignment: The similarity, and the person's shape.
+      reprojection: Median distance of triangulated landmarks from seen ones, image sides.
+      views: Views that look at the face.
+    """
+
+    alignment: point_models.Alignment
+    reprojection: float
+    views: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +106,7 @@ def load_head_landmarks() -> HeadLandmarks:
     model = point_models.PointModel(
         np.array(content["points"]), np.array(content["modes"]), content["noise"]
     )
-    return HeadLandmarks(np.array(content["indices"]), model)
+    return HeadLandmarks(np.array(content["indices"]), np.array(content["partners"]), model)
 
 
 def align_capture(
@@ -194,9 +211,9 @@ def _align_by_landmarks(
     seen, labels = [], []
     for index in np.unique(chosen.round().astype(int)):
         frame = capture.frames[index]
-        points = find_landmarks(frame.read_pixels()[0])
+        points = _read_twice(frame.read_pixels()[0], find_landmarks, head)
         if points is not None:
-            seen.append(points[head.indices, :2] / frame.size)
+            seen.append(points / frame.size)
             labels.append(frame.label25.astype(np.float64))
     if len(seen) < _FEWEST_VIEWS:
         raise errors.DataFormatError(
@@ -206,28 +223,63 @@ def _align_by_landmarks(
         )
     uv, label25 = np.stack(seen).astype(np.float64), np.stack(labels)
     poses, intrinsics = label25[:, :16].reshape(-1, 4, 4), label25[:, 16:].reshape(-1, 3, 3)
-    front = np.ones(len(uv), bool)
     try:
-        points, residual = triangulation.triangulate(uv, poses, intrinsics)
-        found = point_models.align(points, head.model)
-        front = _is_frontal(poses, found.rotation)
-        if front.sum() >= _FEWEST_VIEWS and not front.all():
-            parts = uv[front], poses[front], intrinsics[front]
-            points, residual = triangulation.triangulate(*parts)
-            found = point_models.align(points, head.model)
+        found = fit_head(uv, poses, intrinsics)
     except ValueError as error:
         raise errors.DataFormatError(
             f"{capture.name}: its landmarks do not fix an alignment ({error})"
         ) from error
     return Report(
         "auto",
-        found.scale,
-        tuple(map(tuple, found.rotation.tolist())),
-        tuple(found.translation.tolist()),
-        residual=float(np.median(found.residual)),
-        reprojection=float(np.nanmedian(residual)),
-        views=int(front.sum()),
+        found.alignment.scale,
+        tuple(map(tuple, found.alignment.rotation.tolist())),
+        tuple(found.alignment.translation.tolist()),
+        residual=float(np.median(found.alignment.residual)),
+        reprojection=found.reprojection,
+        views=found.views,
     )
+
+
+def _read_twice(
+    image: UInt8[np.ndarray, "h w 3"], find_landmarks: FindLandmarks, head: HeadLandmarks
+) -> Float[np.ndarray, "n 2"] | None:
+    """Averages what is read in an image and in its mirror image: the detector takes sides."""
+    points, mirrored = find_landmarks(image), find_landmarks(np.ascontiguousarray(image[:, ::-1]))
+    if points is None or mirrored is None:
+        return None
+    back = mirrored[head.indices[head.partners], :2].astype(np.float64)
+    back[:, 0] = image.shape[1] - back[:, 0]
+    return 0.5 * (points[head.indices, :2] + back)
+
+
+def fit_head(
+    uv: Float[np.ndarray, "v n 2"],
+    cam2world: Float[np.ndarray, "v 4 4"],
+    intrinsics: Float[np.ndarray, "v 3 3"],
+) -> HeadFit:
+    """Finds the similarity that carries a capture's world into the head frame.
+
+    Args:
+      uv: Where each view sees the landmarks of `load_head_landmarks`, 0..1 across the image.
+      cam2world: Poses in the capture's world.
+      intrinsics: Normalised by the image size.
+
+    Returns:
+      The similarity, from the views that look at the face.
+
+    Raises:
+      ValueError: the views do not fix the landmarks' places, or these no similarity.
+
+    Source: triangulation, then the model of heads; see geometry.point_models.
+    """
+    model = load_head_landmarks().model
+    points, residual = triangulation.triangulate(uv, cam2world, intrinsics)
+    found = point_models.align(points, model)
+    front = _is_frontal(cam2world, found.rotation)
+    if front.sum() >= _FEWEST_VIEWS and not front.all():
+        points, residual = triangulation.triangulate(uv[front], cam2world[front], intrinsics[front])
+        found = point_models.align(points, model)
+    return HeadFit(found, float(np.nanmedian(residual)), int(front.sum()))
 
 
 def _is_frontal(poses: Float[np.ndarray, "v 4 4"], rotation: Float[np.ndarray, "3 3"]):  # noqa: ANN202

@@ -45,6 +45,54 @@ class Matte:
     foreground: UInt8[np.ndarray, "h w 3"]
 
 
+class SelfieSegmenter:
+    """MediaPipe's selfie segmenter, read on an image and on its mirror image.
+
+    Not safe to share by threads.
+    """
+
+    def __init__(self, *, model_path: str | None = None, allow_download: bool = True) -> None:
+        """Finds the model file, checks it and loads it.
+
+        Args:
+          model_path: selfie_segmenter.tflite; None looks it up.
+          allow_download: Whether a missing model file may be fetched.
+
+        Raises:
+          EstimatorError: the model file is missing or not the expected one.
+        """
+        path = model_files.find(
+            model_files.SELFIE_SEGMENTER, path=model_path, allow_download=allow_download
+        )
+        self._net = interpreter.Interpreter(model_content=path.read_bytes(), num_threads=1)
+        self._net.allocate_tensors()
+        self._input = self._net.get_input_details()[0]["index"]
+        self._output = self._net.get_output_details()[0]["index"]
+
+    def coverage(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+        """Estimates where the person is.
+
+        Args:
+          image_u8: Square RGB image of a head, 0..255.
+
+        Returns:
+          Roughly how much of each pixel the person covers, 0..1.
+        """
+        mask = 0.5 * (self._mask(image_u8) + self._mask(image_u8[:, ::-1])[:, ::-1])
+        side = image_u8.shape[1], image_u8.shape[0]
+        picture = Image.fromarray(mask.astype(np.float32))
+        mask = np.asarray(picture.resize(side, Image.Resampling.BICUBIC), np.float64)
+        level = np.clip((mask - _LOW) / (_HIGH - _LOW), 0.0, 1.0)
+        return level * level * (3.0 - 2.0 * level)
+
+    def _mask(self, image_u8: np.ndarray) -> Float[np.ndarray, "256 256"]:
+        picture = Image.fromarray(np.ascontiguousarray(image_u8))
+        small = picture.resize((_INPUT_PX, _INPUT_PX), Image.Resampling.BILINEAR)
+        self._net.set_tensor(self._input, np.asarray(small, np.float32)[None] / 255.0)
+        self._net.invoke()
+        return self._net.get_tensor(self._output)[0, ..., 0].astype(np.float64)
+
+
 class SelfieMatter:
     """Makes mattes of square images. Not safe to share by threads."""
 
@@ -64,13 +112,7 @@ class SelfieMatter:
         """
         self._method = method
         self._pymatting = import_pymatting()
-        path = model_files.find(
-            model_files.SELFIE_SEGMENTER, path=model_path, allow_download=allow_download
-        )
-        self._net = interpreter.Interpreter(model_content=path.read_bytes(), num_threads=1)
-        self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
-        self._output = self._net.get_output_details()[0]["index"]
+        self._segmenter = SelfieSegmenter(model_path=model_path, allow_download=allow_download)
 
     def matte(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> Matte:
         """Separates the person from the background.
@@ -81,23 +123,11 @@ class SelfieMatter:
         Returns:
           The matte, as large as the image.
         """
-        mask = 0.5 * (self._mask(image_u8) + self._mask(image_u8[:, ::-1])[:, ::-1])
-        side = image_u8.shape[1], image_u8.shape[0]
-        picture = Image.fromarray(mask.astype(np.float32))
-        mask = np.asarray(picture.resize(side, Image.Resampling.BICUBIC), np.float64)
-        level = np.clip((mask - _LOW) / (_HIGH - _LOW), 0.0, 1.0)
-        alpha = level * level * (3.0 - 2.0 * level)
+        alpha = self._segmenter.coverage(image_u8)
         if self._method == "closed_form":
             alpha = self._refine(image_u8, alpha)
         foreground = free_colors(image_u8, alpha)
         return Matte(to_u8(alpha), to_u8(foreground))
-
-    def _mask(self, image_u8: np.ndarray) -> Float[np.ndarray, "256 256"]:
-        picture = Image.fromarray(np.ascontiguousarray(image_u8))
-        small = picture.resize((_INPUT_PX, _INPUT_PX), Image.Resampling.BILINEAR)
-        self._net.set_tensor(self._input, np.asarray(small, np.float32)[None] / 255.0)
-        self._net.invoke()
-        return self._net.get_tensor(self._output)[0, ..., 0].astype(np.float64)
 
     def _refine(
         self, image_u8: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]

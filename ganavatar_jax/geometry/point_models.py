@@ -68,7 +68,9 @@ def align(points: Float[np.ndarray, "n 3"], model: PointModel) -> Alignment:
       ValueError: there are fewer than three points, another number than the model's, or all of
         them lie on one line.
 
-    Source: alternating Umeyama's similarity and the mode of the shape's posterior.
+    Source: Umeyama's similarity with the mean; then, at that scale, the mode of the posterior of
+      turn, shift and shape. Scale and modes of size cannot be told apart: left to the posterior,
+      the scale shrinks, because small heads have small residuals.
     """
     if points.shape != model.mean.shape or len(points) < 3:
         raise ValueError(
@@ -77,25 +79,73 @@ def align(points: Float[np.ndarray, "n 3"], model: PointModel) -> Alignment:
         )
     if np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] <= 1e-6 * np.ptp(points):
         raise ValueError("the points lie on one line; give points that span a plane.")
-    basis = model.modes.reshape(3 * len(points), model.modes.shape[-1])
-    coefficients = np.zeros(basis.shape[1])
+    scale, rotation, translation, residual = _fit_mean(points, model.mean)
+    coefficients = np.zeros(model.modes.shape[-1])
+    if len(coefficients):
+        rotation, translation, coefficients, residual = _fit_shape(
+            scale * points, model, start=(rotation, translation)
+        )
+    return Alignment(scale, rotation, translation, coefficients, residual)
+
+
+def _fit_mean(
+    points: Float[np.ndarray, "n 3"], mean: Float[np.ndarray, "n 3"]
+) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     weights, matrix = np.ones(len(points)), np.zeros((3, 4))
     for _ in range(_MAX_ITERATIONS):
-        shape = model.mean + model.modes @ coefficients
-        scale, rotation, translation = weighted_similarity(points, shape, weights)
-        moved = scale * points @ rotation.T + translation
-        residual = np.linalg.norm(moved - shape, axis=1)
-        width = _ROBUST_WIDTH * np.median(residual) + 1e-12
-        weights = 1.0 / (1.0 + (residual / width) ** 2) ** 2
-        if basis.shape[1]:
-            precision = np.repeat(weights, 3) / model.noise**2
-            normal = basis.T @ (precision[:, None] * basis) + np.eye(len(coefficients))
-            offset = (moved - model.mean).reshape(-1)
-            coefficients = np.linalg.solve(normal, basis.T @ (precision * offset))
+        scale, rotation, translation = weighted_similarity(points, mean, weights)
+        residual = np.linalg.norm(scale * points @ rotation.T + translation - mean, axis=1)
+        weights = _robust_weights(residual)
         before, matrix = matrix, np.column_stack([scale * rotation, translation])
         if np.abs(matrix - before).max() < _CONVERGED:
             break
-    return Alignment(scale, rotation, translation, coefficients, residual)
+    return scale, rotation, translation, residual
+
+
+def _fit_shape(
+    points: Float[np.ndarray, "n 3"],
+    model: PointModel,
+    *,
+    start: tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Solves turn, shift and shape together (Gauss-Newton); points have the model's scale."""
+    rotation, translation = start
+    basis = model.modes.reshape(3 * len(points), -1)
+    coefficients = np.zeros(basis.shape[1])
+    prior = np.concatenate([np.zeros(6), np.ones(len(coefficients))])
+    for _ in range(_MAX_ITERATIONS):
+        moved = points @ rotation.T + translation
+        residual = np.linalg.norm(moved - model.mean - model.modes @ coefficients, axis=1)
+        weights = _robust_weights(residual)
+        center = weights @ moved / weights.sum()
+        x, y, z = (moved - center).T
+        step = np.zeros((len(points), 3, 6))
+        step[:, 0, 1], step[:, 1, 2], step[:, 2, 0] = z, x, y
+        step[:, 0, 2], step[:, 1, 0], step[:, 2, 1] = -y, -z, -x
+        step[:, [0, 1, 2], [3, 4, 5]] = 1.0
+        slopes = np.concatenate([step.reshape(-1, 6), -basis], axis=1)
+        precision = np.repeat(weights, 3) / model.noise**2
+        normal = slopes.T @ (precision[:, None] * slopes) + np.diag(prior)
+        solved = np.linalg.solve(normal, slopes.T @ (precision * (model.mean - moved).ravel()))
+        turn = _turn(solved[:3])
+        rotation = turn @ rotation
+        translation = turn @ (translation - center) + center + solved[3:6]
+        coefficients = solved[6:]
+        if np.abs(solved[:6]).max() < _CONVERGED:
+            break
+    return rotation, translation, coefficients, residual
+
+
+def _turn(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """The rotation nearest to a small turn."""
+    x, y, z = vector
+    u, _, vt = np.linalg.svd(np.array([[1.0, -z, y], [z, 1.0, -x], [-y, x, 1.0]]))
+    return u @ vt
+
+
+def _robust_weights(residual: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    width = _ROBUST_WIDTH * np.median(residual) + 1e-12
+    return 1.0 / (1.0 + (residual / width) ** 2) ** 2
 
 
 def weighted_similarity(

@@ -15,7 +15,7 @@ from helpers import layouts
 
 pytestmark = pytest.mark.captures
 
-FRAMES = 120
+FRAMES = 240
 
 
 def config(**align):
@@ -73,8 +73,7 @@ def test_a_displaced_actor_is_brought_back_by_its_face(seed, actor):
     aligned, report = alignment.align_capture(moved, config(method="auto"), find_landmarks=find)
     angle, scale, shift = errors_of(report, truth)
     print(f"seed {seed}: {angle:.2f} deg, {scale:.2%} scale, {shift:.4f} units")
-    # At 256 pixels 2.2 degrees and 1.9 % are left (E006); these images have 128.
-    assert angle <= 4.0
+    assert angle <= 3.0
     assert scale <= 0.04
     assert shift <= 0.03
     assert report.residual < 0.01
@@ -151,7 +150,7 @@ def test_a_head_that_does_not_fit_the_box_is_warned_of(actor):
 
 def test_a_capture_without_faces_is_refused(actor):
     capture, _ = actor
-    with pytest.raises(errors.DataFormatError, match=r"got 0 of 120 .*data.align.views"):
+    with pytest.raises(errors.DataFormatError, match=r"got 0 of 240 .*data.align.views"):
         alignment.align_capture(capture, config(method="auto"), find_landmarks=lambda image: None)
 
 

@@ -202,7 +202,7 @@ def faces():
 
 
 def config(path, **video):
-    options = data_config.VideoConfig(**({"matte": "none"} | video))
+    options = data_config.VideoConfig(**({"matte": "none", "cameras": "landmarks"} | video))
     return data_config.DataConfig(
         source=str(path), resolution=64, format="video", video=options, background="keep"
     )
