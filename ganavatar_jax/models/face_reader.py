@@ -30,6 +30,7 @@ _RIDGE = (
 _MIN_SPREAD = 0.1  # of a pixel, so that those that never change are not blown up
 _MIN_CODE_SPREAD = 0.02
 _MIN_RELATIVE_SPREAD = 0.02  # of a number read, to the largest
+_SAME_CAMERA = 1e-6  # rounding of labels, which a regression would blow up
 _CHUNK = 256
 # The patch in the world of CONVENTIONS.md: an elliptic cylinder around the vertical axis through
 # chin, cheeks and forehead of the mean head.
@@ -227,8 +228,13 @@ def _unwrap_all(image_u8: np.ndarray, label25: np.ndarray) -> np.ndarray:
 
 def _regress(pixels: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
     targets = (codes - codes.mean(axis=0)) / (codes.std(axis=0) + _MIN_CODE_SPREAD)
-    gram = pixels.T @ pixels + _RIDGE * np.eye(pixels.shape[1])
-    weight = np.linalg.solve(gram, pixels.T @ targets)
+    frames, count = pixels.shape
+    if frames < count:  # the same solution by way of the smaller system
+        dual = np.linalg.solve(pixels @ pixels.T + _RIDGE * np.eye(frames), targets)
+        weight = pixels.T @ dual
+    else:
+        gram = pixels.T @ pixels + _RIDGE * np.eye(count)
+        weight = np.linalg.solve(gram, pixels.T @ targets)
     # The components in which predictions, not codes, vary most: what can be seen.
     _, _, axes = np.linalg.svd(pixels @ weight, full_matrices=False)
     return weight @ axes[:size].T
@@ -243,12 +249,17 @@ def _principal_directions(pixels: np.ndarray, label25: np.ndarray, size: int) ->
         for axes in itertools.combinations_with_replacement(range(3), degree)
     ]
     camera = np.stack(monomials, axis=1)
-    explained, *_ = np.linalg.lstsq(camera - camera.mean(axis=0), pixels, rcond=None)
+    camera = camera - camera.mean(axis=0)
+    camera[np.abs(camera) < _SAME_CAMERA] = 0.0
+    explained, *_ = np.linalg.lstsq(camera, pixels, rcond=None)
     basis, sizes, _ = np.linalg.svd(explained.T, full_matrices=False)
     basis = basis[:, sizes > 1e-6 * sizes[0]]
     rest = pixels - (pixels @ basis) @ basis.T
-    _, axes = np.linalg.eigh(rest.T @ rest)
-    return axes[:, ::-1][:, :size]
+    if rest.shape[0] >= rest.shape[1]:
+        return np.linalg.eigh(rest.T @ rest)[1][:, ::-1][:, :size]
+    _, mixtures = np.linalg.eigh(rest @ rest.T)
+    axes = rest.T @ mixtures[:, ::-1][:, :size]
+    return axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
 
 
 def _centred(reader: Reader, told: np.ndarray) -> Reader:

@@ -43,6 +43,8 @@ def test_an_enlarged_matte_has_the_edges_of_its_image():
     np.testing.assert_allclose(matting.follow_colors(alpha, small, color), inside, atol=1e-3)
 
 
+@pytest.mark.slow  # PyMatting compiles itself: minutes on a busy machine
+@pytest.mark.captures
 @pytest.mark.parametrize(("method", "side"), [("fast", 128), ("closed_form", 512)])
 def test_an_actor_is_cut_out(method, side):
     pytest.importorskip("pymatting")

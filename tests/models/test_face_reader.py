@@ -136,3 +136,19 @@ def test_a_blank_reader_has_the_shapes_of_a_fitted_one():
     fitted = face_reader.fit(*_capture(0)[:2], size=2)
     shapes = {name: value.shape for name, value in face_reader.blank(2).items()}
     assert shapes == {name: value.shape for name, value in fitted.items()}
+
+
+@pytest.mark.parametrize(("frames", "pixels"), [(40, 90), (90, 40)], ids=["fewer", "more"])
+def test_fits_are_the_textbooks_whether_frames_are_fewer_or_more_than_pixels(frames, pixels):
+    draws = np.random.default_rng(0)
+    values, codes = draws.normal(size=(frames, pixels)), draws.normal(size=(frames, 3))
+    targets = (codes - codes.mean(axis=0)) / (codes.std(axis=0) + face_reader._MIN_CODE_SPREAD)
+    gram = values.T @ values + face_reader._RIDGE * np.eye(pixels)
+    ridge = np.linalg.solve(gram, values.T @ targets)
+    found = face_reader._regress(values, codes, 3)
+    np.testing.assert_allclose(found @ found.T, ridge @ ridge.T, rtol=1e-6, atol=1e-9)
+
+    still = _labels(np.zeros(frames))  # one camera explains nothing
+    axes = face_reader._principal_directions(values, still, 4)
+    _, _, expected = np.linalg.svd(values, full_matrices=False)
+    np.testing.assert_allclose(axes @ axes.T, expected[:4].T @ expected[:4], atol=1e-6)
