@@ -10,6 +10,7 @@ PyMatting, as the selfie segmenter does.
 Source: MODNet (Ke et al. 2022) and RVM (Lin et al. 2022), documentation of their exports.
 """
 
+import importlib
 import pathlib
 from typing import Any
 
@@ -142,12 +143,13 @@ class OnnxMatter:
             ratio = min(1.0, _SIDE / color.shape[0])
             feed |= self._memory | {"downsample_ratio": np.array([ratio], np.float32)}
         try:
-            found = dict(zip(self._outputs, self._session.run(None, feed), strict=True))
+            values = self._session.run(None, feed)
         except self._errors as error:
             raise errors.EstimatorError(
                 f"{self._path}: the network failed on an image of {color.shape[0]} pixels "
                 f"({_line(error)}). Choose another export."
             ) from error
+        found = {n: np.asarray(v) for n, v in zip(self._outputs, values, strict=True)}
         if self._is_recurrent:
             self._memory = {f"{name}i": found[f"{name}o"] for name in _STATES}
         return found
@@ -196,9 +198,6 @@ def _import_runtime():  # noqa: ANN202 (an optional module)
 
 def _runtime_errors() -> tuple[type[Exception], ...]:
     """ONNX Runtime's errors have no common class but Exception."""
-    from onnxruntime.capi import (  # pyright: ignore[reportMissingImports]
-        onnxruntime_pybind11_state as state,
-    )
-
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = [value for value in vars(state).values() if isinstance(value, type)]
     return tuple(value for value in found if issubclass(value, Exception))
