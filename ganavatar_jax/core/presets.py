@@ -9,6 +9,8 @@ configs/ start from `full()` and change what differs.
 import ml_collections
 from ml_collections import config_dict
 
+from ganavatar_jax.core import preset_values
+
 
 def full() -> ml_collections.ConfigDict:
     """Returns every key at its paper-size value.
@@ -20,10 +22,10 @@ def full() -> ml_collections.ConfigDict:
     """
     return ml_collections.ConfigDict(
         {
-            "data": _data(),
-            "generator": _generator(),
-            "discriminator": _discriminator(),
-            "gan": _gan(),
+            "data": preset_values.data(),
+            "generator": preset_values.generator(),
+            "discriminator": preset_values.discriminator(),
+            "gan": preset_values.gan(),
             "frontal": {
                 "count": 1001,
                 "first_seed": 0,
@@ -94,181 +96,6 @@ def full() -> ml_collections.ConfigDict:
     )
 
 
-def _data() -> dict:
-    return {
-        "source": config_dict.placeholder(str),  # a folder or zip; "package:actor" is the sample
-        "resolution": 512,
-        "format": "eg3d",
-        "reader": {"cameras": (), "sequences": (), "gamma": 2.0},
-        "video": {
-            "stride": 1,
-            "max_frames": 0,
-            "matte": "closed_form",
-            "matte_model": config_dict.placeholder(str),
-            "cameras": "colmap",
-            "pitch_response": 0.6,
-            "yaw_response": 0.93,
-            "truth": "",
-            "fewest_frames": 10,
-        },
-        "align": {
-            "method": "default",
-            "source_file": "",
-            "target_file": "",
-            "scale": 0.0,
-            "views": 240,
-        },
-        "crop": "auto",
-        "crop_extent": 0.633,
-        "background": "keep",
-        "source_background": "auto",
-        "linear_light": False,
-        "resample": "lanczos",
-        "mirror": False,
-        "split": {
-            "policy": "auto",
-            "test_frames": 350,
-            "test_fraction": 0.1,
-            "test_sequences": (),
-            "train_stride": 1,
-            "max_train_frames": 0,
-            "max_test_frames": 0,
-        },
-        "cache_limit_mb": 4096,
-    }
-
-
-def _generator() -> dict:
-    return {
-        "img_resolution": 512,
-        "neural_resolution": 128,
-        "z_dim": 512,
-        "w_dim": 512,
-        "label_dim": 25,
-        "mapping_layers": 2,
-        "plane_resolution": 256,
-        "plane_channels": 32,
-        "channel_base": 32768,
-        "channel_max": 512,
-        "num_half_res": 0,
-        "half_dtype": "float32",
-        "conv_clamp": config_dict.placeholder(float),
-        "decoder_hidden": 64,
-        "decoder_features": 32,
-        "decoder_lr_multiplier": 1.0,
-        "superresolution": "8XDC",
-        "superresolution_channels": (),
-        "superresolution_half": True,
-        "superresolution_clamp": 256.0,
-        "superresolution_antialias": True,
-        "condition_on_camera": False,
-        "condition_scale": 1.0,
-        "render": {
-            "depth_resolution": 48,
-            "depth_resolution_importance": 48,
-            "ray_start": "auto",
-            "ray_end": "auto",
-            "box_warp": 1.0,
-            "white_back": False,
-            "disparity": False,
-            "plane_axes": "fixed",
-            "ray_chunk": 0,
-        },
-    }
-
-
-def _discriminator() -> dict:
-    return {
-        "img_resolution": 512,
-        "channel_base": 32768,
-        "channel_max": 512,
-        "mapping_layers": 8,
-        "mbstd_group_size": 4,
-        "mbstd_block_size": 4,  # groups as on the original's eight GPUs of four images
-        "num_half_res": 4,
-        "half_dtype": "float32",
-        "conv_clamp": 256.0,
-        "label_dim": 25,
-    }
-
-
-def _gan() -> dict:
-    return {
-        "init": "",
-        "seed": 0,
-        "batch_size": 32,
-        "total_kimg": 80.0,
-        "g_lr": 0.0025,
-        "d_lr": 0.002,
-        "beta1": 0.0,
-        "beta2": 0.99,
-        "lr_warmup_kimg": 0.0,
-        "gamma": 5.0,
-        "g_reg_interval": 4,
-        "d_reg_interval": 16,
-        "density": {"weight": 0.25, "kind": "l1", "perturbation": 0.004},
-        "ema_kimg": 10.0,
-        "ema_rampup": config_dict.placeholder(float),
-        "style_mixing_p": 0.0,
-        "swapping_p": 0.5,
-        "swapping_fade_kimg": 0.0,
-        "blur_init_sigma": 0.0,
-        "blur_fade_kimg": 200.0,
-        "neural_resolution_initial": 0,
-        "neural_resolution_fade_kimg": 1000.0,
-        "augment": "none",
-        "augment_p": 0.0,
-        "augment_pipe": {
-            "xflip": 1.0,
-            "rotate90": 1.0,
-            "xint": 1.0,
-            "scale": 1.0,
-            "rotate": 1.0,
-            "aniso": 1.0,
-            "xfrac": 1.0,
-            "brightness": 1.0,
-            "contrast": 1.0,
-            "lumaflip": 1.0,
-            "hue": 1.0,
-            "saturation": 1.0,
-        },
-        "ada_target": 0.6,
-        "ada_kimg": 500.0,
-        "ada_interval": 4,
-        "freeze_d": 0,
-        "microbatch": 0,
-        "reconstruct": False,
-        "reconstruction": {
-            "encoder": {
-                "channel_base": 1024,
-                "channel_max": 128,
-                "face_dim": 0,
-                "face_fit": "pixels",
-                "identity": "learned",
-            },
-            "warmup_iterations": 0,
-            "noise": 0.2,
-            "encoded_p": 0.5,
-            "random_p": 0.1,
-            "adam": {"lr": 0.004, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8},
-            "final_lr_scale": 0.1,
-            "focus_point": (0.0, -0.1, 0.19),
-            "focus_radius": 0.1,
-            "focus_weight": 8.0,
-            "eyes_point": (0.0, -0.022, 0.155),
-            "eyes_radius": 0.05,
-            "eyes_weight": 0.0,
-            "l1_weight": 1.0,
-            "lpips_weight": 0.5,
-            "uniformity_weight": 0.0,
-            "camera_weight": 0.0,
-        },
-        "snapshot_kimg": 40.0,
-        "sample_kimg": 20.0,
-        "log_iterations": 10,
-    }
-
-
 def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """Shrinks a full configuration to 64 pixels, so that it trains on two CPU cores.
 
@@ -311,9 +138,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
     config.devices.cpu_virtual = 2
     config.parallel = "shard_map"
-    # Few pairs: without noise on the codes, a wink that none of them shows leaves all faces behind.
-    config.mapping.update({"latent_steps": 2000, "steps": 100, "code_noise": 0.22})
-    config.evaluation.driver_gain = 1.25  # renders move a quarter less than the person (E010)
+    _map_what_obeys(config)
     return config
 
 
@@ -336,6 +161,29 @@ def _start_from_base(config: ml_collections.ConfigDict) -> None:
         }
     )
     config.gan.reconstruction.adam.lr = 0.01
+
+
+def _map_what_obeys(config: ml_collections.ConfigDict) -> None:
+    config.mapping.update(
+        {
+            # What is read off renders follows these; the others (lips with the jaw, cheeks with the
+            # smile) say the same again, and codes that tell them apart would go anywhere (E010).
+            "coefficients": (
+                "jawOpen",
+                "eyeBlinkLeft",
+                "eyeBlinkRight",
+                "mouthSmileLeft",
+                "mouthSmileRight",
+                "browDownLeft",
+                "browDownRight",
+            ),
+            "latent_steps": 2000,
+            "steps": 100,
+            # Few pairs: without noise, a wink that none of them shows leaves all faces behind.
+            "code_noise": 0.3,
+        }
+    )
+    config.evaluation.driver_gain = 1.25  # renders move a quarter less than the person (E010)
 
 
 def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
