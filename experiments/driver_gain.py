@@ -24,7 +24,6 @@ from ganavatar_jax.metrics import expression, face_regions
 from ganavatar_jax.training import run_dir
 
 EVERY = 5  # training frames read
-SHOWN = ("eyeBlink", "mouthSmile", "browDown", "mouthUpperUp")
 
 
 class Run:
@@ -76,8 +75,10 @@ def print_gains(run: Run, gains: list[float]) -> None:
     codes, have = evaluate.driving_codes(test, names, run.config)
     codes, label25, truth = codes[have], test.label25[have], test.image[have]
     frontal = near_front(label25)
-    print("| gain | PSNR dB | mouth, eyes PSNR | jawOpen | " + " | ".join(SHOWN) + " |")
-    print("|---|---|---|---|" + "---|" * len(SHOWN))
+    joined, stems = expression.join_sides(codes, names)
+    single = tuple(n for n in names if not n.endswith(("Left", "Right")))
+    print("| gain | PSNR dB | mouth, eyes PSNR | " + " | ".join(single + stems) + " |")
+    print("|---|---|---|" + "---|" * len(single + stems))
     for gain in gains:
         options = dataclasses.replace(run.config.evaluation, driver_gain=gain)
         statistics = evaluate.driver_statistics(codes, options)
@@ -90,11 +91,11 @@ def print_gains(run: Run, gains: list[float]) -> None:
         back, found = run.read(shown)
         used = frontal & found
         told = expression.code_correlation(codes, back, used, names)
-        joined, stems = expression.join_sides(codes, names)
         joined_back, _ = expression.join_sides(back, names)
         told |= expression.code_correlation(joined, joined_back, used, stems)
         cells = [f"{-10 * np.log10(error).mean():.2f}", f"{places[0]:.2f}, {places[1]:.2f}"]
-        cells += [f"{told[name]:.2f}" for name in ("jawOpen", *SHOWN)]
+        values = [told[name] for name in single + stems]
+        cells += ["-" if value is None else f"{value:.2f}" for value in values]
         print(f"| {gain:g} | " + " | ".join(cells) + " |", flush=True)
 
 

@@ -67,7 +67,8 @@ def driving_codes(
     if missing:
         raise errors.DataFormatError(
             f"the capture's expression codes lack {', '.join(missing[:5])}, which drive the "
-            f"avatar; name the coefficients both have in mapping.coefficients."
+            "avatar; set evaluation.codes=estimate to read them off the frames, or name the "
+            "coefficients both have in mapping.coefficients."
         )
     codes = coefficients.select(table.expression, table.expression_names, names)
     return codes, table.has_expression
@@ -127,9 +128,8 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
         codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
         code_names=person.names,
     )
-    nearest = baselines.nearest_frame(
-        train.label25, _train_codes(train, person.names), label25, _baseline_codes(train, codes)
-    )
+    train_codes, own_codes = _baseline_codes(train, codes, person.names)
+    nearest = baselines.nearest_frame(train.label25, train_codes, label25, own_codes)
     nets = ("alex", "vgg") if config.lpips_vgg else ("alex",)
     if resolved.data.resolution < _MIN_LPIPS_SIDE:
         nets = ()
@@ -174,13 +174,11 @@ def _read_back(
     return coefficients.select(readings.codes, estimator.names, names), readings.found
 
 
-def _train_codes(train: pipeline.FrameTable, names: tuple[str, ...]) -> np.ndarray:
-    if train.expression is None or not train.has_expression.all():
-        return np.zeros((len(train.frame_id), 0), np.float32)  # nearest camera only
-    return coefficients.select(train.expression, train.expression_names, names)
-
-
-def _baseline_codes(train: pipeline.FrameTable, codes: np.ndarray) -> np.ndarray:
-    if train.expression is None or not train.has_expression.all():
-        return np.zeros((len(codes), 0), np.float32)
-    return codes
+def _baseline_codes(
+    train: pipeline.FrameTable, codes: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of training and held-out frames; none where only cameras can be compared."""
+    lacking = set(names) - set(train.expression_names)
+    if train.expression is None or not train.has_expression.all() or lacking:
+        return np.zeros((len(train.frame_id), 0), np.float32), np.zeros((len(codes), 0), np.float32)
+    return coefficients.select(train.expression, train.expression_names, names), codes

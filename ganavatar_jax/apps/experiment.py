@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Literal
 
 import ml_collections
@@ -219,6 +220,30 @@ def open_run(
     resolved = resolve(config)
     run = run_dir.open_run(workdir, config_lib.to_dict(resolved), changeable=CHANGEABLE)
     return resolved, run
+
+
+def refuse_unread(
+    wanted: Sequence[str], names: Sequence[str], estimator: estimators.EstimatorConfig
+) -> None:
+    """Insists that the coefficients the mapping takes are read by the estimator.
+
+    Args:
+      wanted: Names in mapping.coefficients; none takes all.
+      names: What the estimator's codes hold.
+      estimator: Its configuration.
+
+    Raises:
+      ConfigError: some are not read.
+
+    Source: ours.
+    """
+    missing = sorted(set(wanted) - set(names))
+    if missing:
+        raise errors.ConfigError(
+            f"mapping.coefficients: expected some of what the estimator {estimator.name!r} reads "
+            f"({', '.join(names[:4])}, ...); got {', '.join(missing[:4])}. Set "
+            '--config.mapping.coefficients="()" to take all it reads.'
+        )
 
 
 def refuse_empty(count: int, *, what: str, fix: str) -> None:

@@ -31,6 +31,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
       RunError: the GAN has not been trained.
       EstimatorError: the estimator cannot be set up, or reads too few renders.
+      ConfigError: mapping.coefficients asks for what the estimator does not read.
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
     """
@@ -54,6 +55,7 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     config = resolved.frontal
     g = avatar.load_generator(resolved, opened)
     estimator = estimators.make_estimator(resolved.estimator)
+    experiment.refuse_unread(resolved.mapping.coefficients, estimator.names, resolved.estimator)
     seeds = config.first_seed + np.arange(config.count)
     label25 = avatar.frontal_label25(config)
     z = _latents(seeds, resolved, opened)

@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import avatar, evaluate, experiment, media, prepare_data
+from ganavatar_jax.core import errors
 from ganavatar_jax.data import pipeline
 from ganavatar_jax.geometry import cameras, trajectories
 from ganavatar_jax.training import run_dir
@@ -80,6 +81,12 @@ def _expression_sheet(person: avatar.Avatar, config: experiment.RenderTaskConfig
     names = config.coefficients or tuple(
         person.names[i] for i in np.argsort(-std)[: min(6, len(person.names))]
     )
+    unknown = [name for name in names if name not in person.names]
+    if unknown:
+        raise errors.ConfigError(
+            f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
+            f"avatar; got {', '.join(unknown)}."
+        )
     steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
     rows = []
     for name in names:

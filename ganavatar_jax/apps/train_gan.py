@@ -188,11 +188,13 @@ def _make_encoder(
                 "expression code for every training frame; got none for some. Set it to pixels."
             )
         codes = table.expression
-    if trained is None and len(table.image) < _FRAMES_PER_ENTRY * config.face_dim:
+    fresh = config.read_dim(z_dim) - (config.face_dim if trained is not None else 0)
+    if len(table.image) < _FRAMES_PER_ENTRY * fresh:
         raise errors.DataFormatError(
-            f"{resolved.data.source}: reading {config.face_dim} numbers off faces "
-            f"(gan.reconstruction.encoder.face_dim) needs at least "
-            f"{_FRAMES_PER_ENTRY * config.face_dim} training frames; got {len(table.image)}."
+            f"{resolved.data.source}: reading {fresh} numbers off faces "
+            "(gan.reconstruction.encoder.face_dim, identity) needs at least "
+            f"{_FRAMES_PER_ENTRY * fresh} training frames; got {len(table.image)}. Add frames, or "
+            'set gan.reconstruction.encoder.identity="mean".'
         )
     return encoder.settle(
         e, config, table.image, table.label25, z_dim=z_dim, codes=codes, fitted=trained is not None

@@ -68,6 +68,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
     config = resolved.mapping
     folder = prepare_data.dataset_folder(opened)
     stored = {s: expression_pairs.load_pairs(folder, s) for s in ("train", "validation")}
+    experiment.refuse_unread(config.coefficients, stored["train"]["names"], resolved.estimator)
     normalizer = _fit_normalizer(stored["train"], config)
     pairs = {
         name: _Pairs(

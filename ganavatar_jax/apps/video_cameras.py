@@ -217,6 +217,13 @@ def _from_structure(
         if progress is not None:
             progress("cameras", index + 1, video_structure.passes())
         problem = _distrust(found.cam2world, start.cam2world[kept], known)
+        if not problem:
+            try:
+                poses, residual = _into_head_frame(
+                    found.cam2world, landmarks, known, focal=focal, size_px=video.size
+                )
+            except ValueError as error:
+                problem = f"the head cannot be placed ({error})"
         if problem:
             _LOG.warning(
                 "%s: %s. Cameras come from landmarks alone; turns and nods are less exact. Film "
@@ -225,9 +232,6 @@ def _from_structure(
                 problem,
             )
             return None
-        poses, residual = _into_head_frame(
-            found.cam2world, landmarks, known, focal=focal, size_px=video.size
-        )
         if index + 1 < video_structure.passes():
             focal, poses = _at_usual_distance(poses, known, focal)
             intrinsics = _crop_intrinsics(video.size, squares, focal)

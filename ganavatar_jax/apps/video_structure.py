@@ -10,6 +10,7 @@ Source: COLMAP (Schonberger and Frahm 2016) through pycolmap; masks as in GAN-Av
 al. 2024), appendix C.
 """
 
+import os
 import pathlib
 import shutil
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from PIL import Image
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 
-_WORKERS = 2
+_WORKERS = min(os.cpu_count() or 1, 8)
 _CHUNK = 20  # Pictures whose features are found between two reports of progress.
 _PEAK = 0.0033  # Half of SIFT's usual contrast: skin is smooth.
 _FEATURES = 2048

@@ -147,9 +147,18 @@ def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig
 def _as_stored(path: pathlib.Path, config: encoder.EncoderConfig) -> encoder.EncoderConfig:
     """Takes from the file how much it reads off faces: settling on a person changes that anyway."""
     stored = portable.read_metadata(path).get("architecture") if path.is_file() else None
-    if not isinstance(stored, dict) or "identity" not in stored:
-        return config
-    return dataclasses.replace(config, identity=stored["identity"])
+    identity = stored.get("identity", "learned") if isinstance(stored, dict) else "learned"
+    if config.identity == "learned" and identity != "learned":
+        raise errors.WeightError(
+            f'{path}: gan.reconstruction.encoder.identity="learned" needs an encoder that learnt '
+            f'who people are; this one\'s identity is "{identity}". Set identity=face.'
+        )
+    if identity == "face" and not config.face_dim:
+        raise errors.WeightError(
+            f"{path}: its latent tells of one person's face; got "
+            "gan.reconstruction.encoder.face_dim=0. Set face_dim=16 and identity=face."
+        )
+    return dataclasses.replace(config, identity=identity)
 
 
 def _check_meaning(path: pathlib.Path, config: generator.GeneratorConfig) -> None:

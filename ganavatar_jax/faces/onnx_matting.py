@@ -97,7 +97,7 @@ class OnnxMatter:
 
     @property
     def _is_recurrent(self) -> bool:
-        return "src" in self._inputs
+        return set(self._inputs) == _RECURRENT
 
     def _find_layout(self) -> str:
         """Returns the name of the input that takes the image."""

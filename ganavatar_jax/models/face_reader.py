@@ -177,8 +177,13 @@ def extend(
     Returns:
       The longer reader, adapted to these frames.
 
+    Raises:
+      ValueError: there are fewer frames than numbers to add.
+
     Source: ours; principal components.
     """
+    if size > len(image_u8):
+        raise ValueError(f"{size} more numbers need as many frames; got {len(image_u8)}.")
     mean, spread, weight = (np.asarray(reader[k]) for k in ("pixel_mean", "pixel_spread", "weight"))
     pixels = ((_unwrap_all(image_u8, label25) - mean) / spread).astype(np.float64)
     own = _principal_directions(pixels - pixels.mean(axis=0), label25, size)

@@ -85,8 +85,11 @@ def test_a_caption_stands_below_its_image_and_keeps_the_end_of_a_long_line():
     written = drawn[160:].min(axis=(1, 2)) < 100
     assert written.any()
     assert np.asarray(drawn[160:].min(axis=(0, 2)) < 100)[80:].any()
-    short = capture_drawings.captioned(image, ["mages/000123.png", "blur"])
-    assert short.shape == drawn.shape
+    # A line that ends alike is cut to the same end, whatever it began with.
+    other = capture_drawings.captioned(image, ["another/" * 9 + lines[0], "blur"])
+    np.testing.assert_array_equal(other, drawn)
+    changed = capture_drawings.captioned(image, [lines[0].replace("123", "124"), "blur"])
+    assert (changed != drawn).any()
 
 
 def test_sheets_of_large_frames_are_shrunk(tmp_path):

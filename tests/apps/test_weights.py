@@ -70,6 +70,25 @@ def test_an_encoder_of_other_sizes_is_refused(folder):
         _load(folder, e=other)
 
 
+def test_a_persons_own_encoder_is_a_start_for_another_person(folder, tmp_path):
+    own = dataclasses.replace(_ENCODER, identity="face")
+    written = tiny_gan.fill(weights.abstract_encoder(own, tiny_gan.GENERATOR), 5)
+    state = tiny_gan.make_state()
+    options = {"g_config": tiny_gan.GENERATOR, "d_config": tiny_gan.DISCRIMINATOR}
+    weights.save_networks(
+        tmp_path, state.g, None, **options, e=written, e_config=own, provenance={}
+    )
+    for identity in ("face", "mean"):
+        start = _load(tmp_path, e=dataclasses.replace(_ENCODER, identity=identity))
+        width = start.e["buffers"]["reader"]["weight"].shape[1]
+        assert width == tiny_gan.GENERATOR.z_dim
+    assert _load(folder, e=own).e["buffers"]["reader"]["weight"].shape[1] == _ENCODER.face_dim
+    with pytest.raises(errors.WeightError, match=r'learnt who people are.*"face"'):
+        _load(tmp_path, e=_ENCODER)
+    with pytest.raises(errors.WeightError, match=r"face_dim=0"):
+        _load(tmp_path, e=dataclasses.replace(_ENCODER, face_dim=0, identity="mean"))
+
+
 def test_unknown_names_are_answered_with_the_known_ones():
     with pytest.raises(errors.WeightError, match=r"synthetic-heads-64.*got 'synthetic-head'"):
         weights.locate("synthetic-head")

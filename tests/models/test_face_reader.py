@@ -118,6 +118,13 @@ def test_a_longer_reader_keeps_what_it_told_and_adds_what_it_missed():
     assert _explained(yaws[:, None], numbers[:, 1:]).max() < 0.1
 
 
+def test_more_numbers_of_a_persons_own_than_frames_are_refused():
+    image_u8, label25, modes, _ = _capture(0)
+    reader = face_reader.fit(image_u8, label25, size=2, codes=modes)
+    with pytest.raises(ValueError, match="as many frames; got 5"):
+        face_reader.extend(reader, image_u8[:5], label25[:5], size=6)
+
+
 def test_what_was_another_persons_own_is_left_out():
     image_u8, label25, modes, _ = _capture(0)
     reader = face_reader.fit(image_u8, label25, size=2, codes=modes)

@@ -64,6 +64,7 @@ def test_every_format_has_a_command_on_the_page():
 def test_the_command_of_a_layout_prepares_it(name, shots, repo_root, tmp_path):
     if name == "video":
         pytest.importorskip("pymatting")
+        pytest.importorskip("pycolmap")
     program, *arguments = shlex.split(COMMANDS[name].replace("\\\n", " "))[2:]
     assert program == "ganavatar_jax.main"
     replaced = {

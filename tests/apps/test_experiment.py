@@ -1,0 +1,38 @@
+"""What the tasks refuse before they begin, and how drivers are brought to an avatar's spread."""
+
+import numpy as np
+import pytest
+
+from ganavatar_jax.apps import evaluate, experiment
+from ganavatar_jax.core import errors
+from ganavatar_jax.faces import estimators
+
+_CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
+
+
+def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
+    config = estimators.EstimatorConfig(name="deep3dface")
+    experiment.refuse_unread(("a", "b"), ("b", "a", "c"), config)
+    experiment.refuse_unread((), ("b",), config)
+    with pytest.raises(errors.ConfigError, match=r"'deep3dface'.*got jawOpen.*coefficients="):
+        experiment.refuse_unread(("jawOpen",), ("expression_0", "expression_1"), config)
+
+
+def test_a_gain_divides_the_spread_of_the_driver():
+    mean, spread = evaluate.driver_statistics(_CODES, experiment.EvaluationConfig())
+    np.testing.assert_allclose(mean, [0.5, 2.0])
+    options = experiment.EvaluationConfig(driver_gain=2.0)
+    same_mean, half = evaluate.driver_statistics(_CODES, options)
+    np.testing.assert_allclose(same_mean, mean)
+    np.testing.assert_allclose(half, spread / 2)
+
+
+def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
+    options = experiment.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
+    assert evaluate.driver_statistics(_CODES, options) is None
+
+
+@pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
+def test_a_gain_that_cannot_be_meant_is_refused(gain):
+    with pytest.raises(ValueError, match="driver_gain"):
+        experiment.EvaluationConfig(driver_gain=gain)
