@@ -1,6 +1,7 @@
 """Task render: a turntable of the driven avatar, and a sheet of single expressions."""
 
 import pathlib
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import ml_collections
@@ -14,6 +15,7 @@ from ganavatar_jax.training import run_dir
 
 STAGE = "render"
 _SHEET_COLUMNS = 7
+_SHEET_ROWS = 6
 _TURN_VIEWS = 8
 
 
@@ -76,25 +78,33 @@ def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Non
 
 
 def _expression_sheet(person: avatar.Avatar, config: experiment.RenderTaskConfig) -> np.ndarray:
-    """Pushes one coefficient a row from low to high, the others at their mean."""
+    """Pushes one row's coefficients from low to high, the others at their mean."""
     mean, std = np.asarray(person.normalizer.mean), np.asarray(person.normalizer.std)
-    names = config.coefficients or tuple(
-        person.names[i] for i in np.argsort(-std)[: min(6, len(person.names))]
-    )
-    unknown = [name for name in names if name not in person.names]
+    unknown = [name for name in config.coefficients if name not in person.names]
     if unknown:
         raise errors.ConfigError(
             f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
             f"avatar; got {', '.join(unknown)}."
         )
+    groups = {name: [name] for name in config.coefficients} or _sides_together(person.names)
+    columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
+    order = sorted(columns, key=lambda label: -std[columns[label]].mean())[:_SHEET_ROWS]
     steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
     rows = []
-    for name in names:
-        index = person.names.index(name)
+    for label in config.coefficients or order:
+        moved = columns[label]
         codes = np.repeat(mean[None], _SHEET_COLUMNS, axis=0)
-        codes[:, index] = np.maximum(codes[:, index] + steps * std[index], 0.0)
-        label = np.repeat(person.frontal_label25[None], _SHEET_COLUMNS, axis=0)
-        rows.append(person.render(person.encode(codes), label))
+        codes[:, moved] = np.maximum(codes[:, moved] + steps[:, None] * std[moved], 0.0)
+        camera = np.repeat(person.frontal_label25[None], _SHEET_COLUMNS, axis=0)
+        rows.append(person.render(person.encode(codes), camera))
     stacked = np.stack(rows)
-    columns = {f"{step:+.1f} std": stacked[:, i] for i, step in enumerate(steps)}
-    return media.contact_sheet(columns, row_labels=names)
+    pictures = {f"{step:+.1f} std": stacked[:, i] for i, step in enumerate(steps)}
+    return media.contact_sheet(pictures, row_labels=tuple(config.coefficients or order))
+
+
+def _sides_together(names: Sequence[str]) -> dict[str, list[str]]:
+    """Groups left and right: faces of one side alone are rare, and show little."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.removesuffix("Left").removesuffix("Right"), []).append(name)
+    return groups
