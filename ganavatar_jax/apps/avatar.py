@@ -123,6 +123,7 @@ class Avatar:
         codes: Float[np.ndarray, "f e"],
         *,
         statistics: tuple[np.ndarray, np.ndarray] | None = None,
+        limit: float | None = 3.0,
     ) -> Float[np.ndarray, "f d"]:
         """Maps expression codes to w.
 
@@ -131,16 +132,28 @@ class Avatar:
           statistics: Mean and standard deviation [e] of the driver, where its codes do not come
             from the estimator the avatar was mapped with: they are brought to the mean and
             spread of the avatar's own codes. None takes codes as they are.
+          limit: How many spreads a normalised code may lie from the mean; the rest is cut off,
+            because faces the pairs never showed are torn. None lets them.
 
         Returns:
           One w a frame.
 
+        Raises:
+          ValueError: codes have another width than `names`.
+
         Source: GAN-Avatar (Kabadayi et al. 2024); the change of statistics is ours.
         """
         codes = np.asarray(codes, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != len(self.names):
+            raise ValueError(
+                f"codes must be [frames, {len(self.names)}], columns {', '.join(self.names)}; got "
+                f"{codes.shape}. Select them by name."
+            )
         normalized = self.normalizer.apply(
             codes if statistics is None else self._restate(codes, *statistics)
         )
+        if limit is not None:
+            normalized = np.clip(normalized, -limit, limit)
         predict = jax.jit(
             lambda c: mapping_step.predict_w(
                 self.mapping, jnp.asarray(self.mean_w), c, self.mapping_config

@@ -24,7 +24,7 @@ USAGE = f"""usage: python -m ganavatar_jax.main --config=FILE.py[:VARIANT] --wor
          [--task=TASK] [--config.KEY=VALUE ...]
 
   --config        a config file, e.g. configs/quickstart.py, and optionally one of its variants
-  --config.KEY    replaces a value of the config, e.g. --config.train.total_kimg=50
+  --config.KEY    replaces a value of the config, e.g. --config.gan.total_kimg=50
   --workdir       folder of the run; made if missing, continued if it holds an unfinished run
   --task          one of: {", ".join(registry.TASKS)} (default: {registry.DEFAULT})
   --help          this text

@@ -162,7 +162,7 @@ def open_run(
 
     Raises:
       RunError: the folder cannot be written, its config.json is unreadable, or its config
-        differs in other keys.
+        differs in other keys and a stage is complete.
 
     Source: ours.
     """
@@ -177,7 +177,8 @@ def open_run(
     if stored_path.is_file():
         stored = _read_json(stored_path, "choose a new --workdir")
         changes = config_differences(stored, config)
-        _refuse_changes(path, changes, changeable)
+        if any((path / "stages").glob("*.json")):  # before that, nothing depends on it
+            _refuse_changes(path, changes, changeable)
         if changes:
             note = json.dumps({"time_utc": _now(), "changes": changes}) + "\n"
             _append_if_new(path / "config_changes.jsonl", note)

@@ -1,11 +1,15 @@
 """What the tasks refuse before they begin, and how drivers are brought to an avatar's spread."""
 
+import jax
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import evaluate, experiment
+from ganavatar_jax.apps import avatar, evaluate, experiment
 from ganavatar_jax.core import errors
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimators, normalization
+from ganavatar_jax.models import expression_mapping
+from ganavatar_jax.training import mapping_step
+from helpers import tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
 
@@ -30,6 +34,29 @@ def test_a_gain_divides_the_spread_of_the_driver():
 def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
     options = experiment.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
     assert evaluate.driver_statistics(_CODES, options) is None
+
+
+def _avatar():
+    normalizer = normalization.fit(_CODES, ("jawOpen", "eyeBlinkLeft"))
+    config = mapping_step.MappingConfig()
+    params = expression_mapping.init(jax.random.key(0), config.network, code_dim=2, w_dim=3)
+    g = tiny_gan.make_state().g
+    mean_w, camera = np.zeros(3, np.float32), np.zeros(25, np.float32)
+    return avatar.Avatar(g, tiny_gan.GENERATOR, params, config, normalizer, mean_w, camera)
+
+
+def test_codes_far_from_what_an_avatar_knows_are_cut_off():
+    person = _avatar()
+    mean, std = person.normalizer.mean, person.normalizer.std
+    near, edge, far = (person.encode((mean + k * std)[None]) for k in (1.0, 3.0, 30.0))
+    np.testing.assert_allclose(far, edge, rtol=1e-5, atol=1e-6)
+    assert np.abs(near - edge).max() > 1e-3
+    assert np.abs(person.encode((mean + 30 * std)[None], limit=None) - edge).max() > 1e-2
+
+
+def test_codes_of_another_width_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"jawOpen, eyeBlinkLeft; got \(1, 52\)"):
+        _avatar().encode(np.zeros((1, 52), np.float32))
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])

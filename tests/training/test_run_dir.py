@@ -27,8 +27,18 @@ def test_reopening_with_the_same_config_changes_nothing(tmp_path):
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
 
 
-def test_reopening_with_another_config_names_the_keys(tmp_path):
+def test_until_a_stage_is_complete_the_config_may_be_mended(tmp_path):
     run_dir.open_run(tmp_path, CONFIG)
+    run = run_dir.open_run(tmp_path, {**CONFIG, "name": "mended"})
+    assert json.loads((tmp_path / "config.json").read_text())["name"] == "mended"
+    assert "mended" in (tmp_path / "config_changes.jsonl").read_text()
+    run.mark_done("prepare_data", {})
+    with pytest.raises(errors.RunError, match="name"):
+        run_dir.open_run(tmp_path, CONFIG)
+
+
+def test_reopening_with_another_config_names_the_keys(tmp_path):
+    run_dir.open_run(tmp_path, CONFIG).mark_done("prepare_data", {})
     other = {"train": {"total_kimg": 10, "lr": 0.1}, "channels": (1, 2), "extra": True}
     with pytest.raises(errors.RunError) as caught:
         run_dir.open_run(tmp_path, other)
