@@ -41,7 +41,7 @@ $(DEV): pyproject.toml constraints.txt requirements-data.txt | $(PY)
 	$(call install,.[dev$(comma)export])
 	@touch $(CORE)
 
-quickstart: $(CORE)  ## an avatar from scratch on this machine's CPU, no downloads
+quickstart: $(CORE)  ## an avatar of the shipped actor, trained on this machine's CPU
 	$(PY) -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
 
 test: $(DEV)  ## the default suite with its coverage gate

@@ -159,7 +159,8 @@ def open_tree(path: str | pathlib.Path) -> Iterator[FileTree]:
         except (zipfile.BadZipFile, OSError) as error:
             raise errors.DataFormatError(
                 f"{path}: expected a folder or a zip archive; it cannot be read as a zip "
-                f"({error}). Set data.source to a capture, or zip it again."
+                f"({error}). Set data.source to a capture, or zip it again; for a video, set "
+                "--config.data.format=video."
             ) from error
         with archive:
             yield ZipTree(path, archive)
