@@ -33,6 +33,8 @@ from ganavatar_jax.faces import (
 )
 from ganavatar_jax.geometry import point_models, pose_errors
 
+POSES_FILE = "poses.npz"  # what `solve` has found, in the capture's folder
+
 _LOG = logging.getLogger(__name__)
 
 _RADIUS = 2.7  # Distance of the camera in the median frame, world units.
@@ -85,7 +87,7 @@ def solve(
       config: `video` says how.
       estimator: Where the landmarker's model file is; it holds the canonical face.
       tracks: Landmarks.
-      folder: The result goes to `poses.npz` in it.
+      folder: The result goes to `POSES_FILE` in it.
       progress: Told how far the stage is.
 
     Returns:
@@ -98,7 +100,7 @@ def solve(
 
     Source: module text.
     """
-    path = folder / "poses.npz"
+    path = folder / POSES_FILE
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return Solved(**{k: v if v.ndim else v.item() for k, v in stored.items()})
@@ -200,7 +202,6 @@ def _from_structure(
     progress: video_landmarks.Progress | None,
 ) -> Solved | None:
     """Adjusts the cameras to features of the head; None where these do not suffice."""
-    video_structure.check_available()
     kept, landmarks = start.kept, tracks.landmarks[start.kept]
     poses, focal = start.cam2world[kept], start.focal_px
     squares = [

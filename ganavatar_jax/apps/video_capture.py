@@ -79,7 +79,7 @@ def prepare_video(
     matter = None
     if config.video.matte != "none":  # Made first: a missing file or package is told at once.
         matter = matters.make_matter(config.video.matte, model_path=config.video.matte_model)
-    if config.video.cameras == "colmap":
+    if config.video.cameras == "colmap" and not (folder / video_cameras.POSES_FILE).is_file():
         video_structure.check_available()
     tracks, missing = video_landmarks.read_tracks(video, config, estimator, folder, progress)
     solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
