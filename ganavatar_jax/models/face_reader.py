@@ -31,6 +31,9 @@ _MIN_SPREAD = 0.1  # of a pixel, so that those that never change are not blown u
 _MIN_CODE_SPREAD = 0.02
 _MIN_RELATIVE_SPREAD = 0.02  # of a number read, to the largest
 _SAME_CAMERA = 1e-6  # rounding of labels, which a regression would blow up
+# What the camera explains of the standardised pixels is suppressed where it varies more than this.
+# More would leave the camera in the latent, less would take expressions along (experiment E011).
+_CAMERA_VARIANCE = 10.0
 _CHUNK = 256
 # The patch in the world of CONVENTIONS.md: an elliptic cylinder around the vertical axis through
 # chin, cheeks and forehead of the mean head.
@@ -202,7 +205,11 @@ def adapt(
     *,
     size: int,
 ) -> Reader:
-    """Centres a reader on the frames of one person, so that its numbers tell expressions only.
+    """Fits a reader to the frames of one person, so that its numbers tell expressions only.
+
+    What a reader of anybody gets wrong of one person turns with the camera, so that its numbers
+    would tell the camera: a generator trained on them draws every view as that view's latents
+    want it, and falls short when codes, which know of no camera, take their place.
 
     Args:
       reader: Any reader.
@@ -211,13 +218,17 @@ def adapt(
       size: How many of its numbers to keep: not those that were another person's own.
 
     Returns:
-      The reader with the mean and spread of these frames.
+      The reader with the mean and spread of these frames, nearly blind to what the camera changes.
 
-    Source: ours.
+    Source: ours; ridge regression (Hoerl and Kennard 1970).
     """
     mean, spread, weight = (np.asarray(reader[k]) for k in ("pixel_mean", "pixel_spread", "weight"))
-    weight = weight[:, :size]
-    pixels = (_unwrap_all(image_u8, label25) - mean) / spread
+    pixels = ((_unwrap_all(image_u8, label25) - mean) / spread).astype(np.float64)
+    # The closest weights to the reader's for which what the camera explains varies little.
+    sizes, axes = _camera_directions(pixels - pixels.mean(axis=0), label25)
+    suppressed = np.square(sizes) / (np.square(sizes) + _CAMERA_VARIANCE)
+    weight = weight[:, :size].astype(np.float64)
+    weight = (weight - axes.T @ (suppressed[:, None] * (axes @ weight))).astype(np.float32)
     fixed = {"pixel_mean": mean, "pixel_spread": spread, "weight": weight}
     return _centred(fixed, pixels @ weight)
 
@@ -246,6 +257,21 @@ def _regress(pixels: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:
 
 
 def _principal_directions(pixels: np.ndarray, label25: np.ndarray, size: int) -> np.ndarray:
+    sizes, axes = _camera_directions(pixels, label25)
+    basis = axes[sizes > 1e-6 * sizes.max(initial=0.0)].T
+    rest = pixels - (pixels @ basis) @ basis.T
+    if rest.shape[0] >= rest.shape[1]:
+        return np.linalg.eigh(rest.T @ rest)[1][:, ::-1][:, :size]
+    _, mixtures = np.linalg.eigh(rest @ rest.T)
+    axes = rest.T @ mixtures[:, ::-1][:, :size]
+    return axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+
+
+def _camera_directions(pixels: np.ndarray, label25: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Directions of centred pixels [n] in which their mean moves with the camera, and how far.
+
+    The mean is a polynomial of the camera's direction, of the third degree.
+    """
     centre = label25[:, 3:12:4].astype(np.float64)
     d = centre / np.linalg.norm(centre, axis=1, keepdims=True)
     monomials = [
@@ -256,15 +282,11 @@ def _principal_directions(pixels: np.ndarray, label25: np.ndarray, size: int) ->
     camera = np.stack(monomials, axis=1)
     camera = camera - camera.mean(axis=0)
     camera[np.abs(camera) < _SAME_CAMERA] = 0.0
-    explained, *_ = np.linalg.lstsq(camera, pixels, rcond=None)
-    basis, sizes, _ = np.linalg.svd(explained.T, full_matrices=False)
-    basis = basis[:, sizes > 1e-6 * sizes[0]]
-    rest = pixels - (pixels @ basis) @ basis.T
-    if rest.shape[0] >= rest.shape[1]:
-        return np.linalg.eigh(rest.T @ rest)[1][:, ::-1][:, :size]
-    _, mixtures = np.linalg.eigh(rest @ rest.T)
-    axes = rest.T @ mixtures[:, ::-1][:, :size]
-    return axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+    # Coordinates in which the frames' cameras are uncorrelated; some monomials say the same.
+    cameras_at, spreads, _ = np.linalg.svd(camera, full_matrices=False)
+    cameras_at = cameras_at[:, spreads > _SAME_CAMERA * max(spreads[0], _SAME_CAMERA)]
+    _, sizes, axes = np.linalg.svd(cameras_at.T @ pixels, full_matrices=False)
+    return sizes / np.sqrt(len(pixels)), axes
 
 
 def _centred(reader: Reader, told: np.ndarray) -> Reader:

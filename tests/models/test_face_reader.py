@@ -106,6 +106,19 @@ def test_numbers_are_centred_on_the_frames_they_are_adapted_to():
     np.testing.assert_allclose(numbers.std(axis=0), 1.0, atol=1e-3)
 
 
+def test_a_reader_of_others_is_made_blind_to_what_the_camera_does_to_this_person():
+    reader = face_reader.fit(*_capture(0)[:2], size=3, codes=_capture(0)[2])
+    image_u8, label25, modes, yaws = _capture(1, yaw_deg=40.0)
+    looks = 90.0 * _smooth(np.random.default_rng(5), 1)  # lie elsewhere on the patch in each view
+    image_u8 = (image_u8 + looks).clip(0, 255).astype(np.uint8)
+    turned = np.column_stack([yaws, yaws**2, yaws**3])
+    before = _read(reader, image_u8, label25)
+    after = _read(face_reader.adapt(reader, image_u8, label25, size=3), image_u8, label25)
+    assert _explained(before, turned).mean() > 0.2
+    assert _explained(after, turned).mean() < 0.02
+    assert _explained(modes, after).mean() > _explained(modes, before).mean() + 0.1
+
+
 def test_a_longer_reader_keeps_what_it_told_and_adds_what_it_missed():
     image_u8, label25, modes, yaws = _capture(0, yaw_deg=40.0)
     reader = face_reader.fit(image_u8, label25, size=1, codes=modes[:, :1])
