@@ -111,6 +111,64 @@ def test_few_frames_are_told_about(person, caplog):
     assert "3 frames say little" in caplog.text
 
 
+class BrightSpot:
+    """An estimator whose face is the brightest spot, which is its code, too."""
+
+    names = NAMES
+
+    def __init__(self):
+        self.widths = []
+
+    def estimate(self, image_u8, *, frame=None):
+        self.widths.append(image_u8.shape[1])
+        if image_u8.max() == 0:
+            return None
+        rows, columns = np.nonzero(image_u8[..., 0] == image_u8.max())
+        points = np.zeros((478, 3), np.float32)
+        points[:, 0] = np.linspace(columns.min(), columns.max() + 1, 478)
+        points[:, 1] = np.linspace(rows.min(), rows.max() + 1, 478)
+        code = np.full(2, image_u8.max(), np.float32)
+        return estimators.Reading(code, 1.0, points)
+
+
+def spots(*places):
+    """Frames of two faces each: the brighter one comes first, then the darker one."""
+    for bright, dark in places:
+        image_u8 = np.zeros((60, 200, 3), np.uint8)
+        for level, x in ((200, bright), (100, dark)):
+            if x is not None:
+                image_u8[20:30, x : x + 10] = level
+        yield image_u8
+
+
+def film(tmp_path, monkeypatch, *places, fps):
+    """Reads pictures with BrightSpot; returns the codes, the widths it saw and the square."""
+    folder = tmp_path / "film"
+    folder.mkdir()
+    for number, image_u8 in enumerate(spots(*places)):
+        (folder / f"{number}.png").write_bytes(captures.encode(image_u8))
+    reader = BrightSpot()
+    monkeypatch.setattr(estimators, "make_estimator", lambda config: reader)
+    config = experiment.DriveConfig(source=str(folder), fps=fps)
+    with drive_sources.open_source(config) as source:
+        read = drive_codes.read(source, np.arange(len(places)), NAMES, READER)
+    return read.codes[:, 0].tolist(), reader.widths, read.head
+
+
+def test_the_face_of_a_film_is_looked_for_where_it_was(tmp_path, monkeypatch):
+    # The other person grows brighter than the one who was found first, who then jumps away.
+    places = ((None, 50), (150, 54), (150, 58), (150, None))
+    codes, widths, head = film(tmp_path, monkeypatch, *places, fps=25.0)
+    assert codes == [100, 100, 100, 200]
+    assert widths == [200, 30, 30, 30, 200]
+    assert 55 < head.center_x_px < 155
+
+
+def test_single_pictures_are_searched_as_a_whole(tmp_path, monkeypatch):
+    codes, widths, _ = film(tmp_path, monkeypatch, (None, 50), (150, 54), fps=0.0)
+    assert (codes, widths) == ([100, 200], [200, 200])
+
+
 # --- cameras ---
 
 
