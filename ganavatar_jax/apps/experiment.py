@@ -27,6 +27,7 @@ CHANGEABLE = (
     "mapping.*",
     "evaluation.*",
     "render.*",
+    "drive.*",
     "devices.*",
     "parallel",
     "compile_cache",
@@ -136,6 +137,66 @@ class RenderTaskConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DriveConfig:
+    """What drives the avatar in the drive task, and from where it is seen.
+
+    Attributes:
+      source: A video; a folder or zip of pictures; a capture in EG3D's layout ("package:actor" is
+        the shipped one); a codes file (.json, .npz); a recording of Live Link Face (.csv).
+      codes: "stored" takes the codes a capture carries, if it does; "estimate" reads them off its
+        pictures all the same.
+      start_s: Where in the source to begin, seconds.
+      end_s: Where to end, seconds; 0 is its end.
+      fps: Frames a second of the result; 0 takes the source's. Pictures, and codes without a rate,
+        are taken to follow each other at this rate, or at 25 without one.
+      smoothing_s: Standard deviation of the Gaussian that smooths codes over time, seconds; 0.03
+        halves a real talker's jitter from frame to frame and leaves 95 % of the spread. Pictures
+        and codes without a rate are smoothed only where `fps` says that they are frames of a film.
+      largest_gain: Most times a coefficient is amplified when the driver's spread is brought to
+        the avatar's own: what a driver hardly moves is noise, not a face.
+      camera: "front", "orbit" (all around) or "sway" (from side to side).
+      yaw_deg: Turn of the camera to the side, degrees; positive towards the person's left.
+      pitch_deg: Lift of the camera, degrees; positive looks down from above.
+      sway_deg: How far "sway" goes to each side, degrees.
+      period_s: Time that "orbit" and "sway" take for one round, seconds.
+      batch_size: Images rendered at once.
+    """
+
+    source: str = ""
+    codes: Literal["stored", "estimate"] = "stored"
+    start_s: float = 0.0
+    end_s: float = 0.0
+    fps: float = 0.0
+    smoothing_s: float = 0.03
+    largest_gain: float = 2.0
+    camera: Literal["front", "orbit", "sway"] = "front"
+    yaw_deg: float = 0.0
+    pitch_deg: float = 0.0
+    sway_deg: float = 20.0
+    period_s: float = 8.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        if not self.start_s >= 0 or not (self.end_s == 0 or self.end_s > self.start_s):
+            raise ValueError(
+                "start_s must not be negative and end_s must be 0 or later; got "
+                f"{self.start_s} and {self.end_s}."
+            )
+        if not 0.0 <= self.fps <= 240.0 or not 0.0 <= self.smoothing_s <= 1.0:
+            raise ValueError(
+                "fps must lie in 0..240 and smoothing_s in 0..1; got "
+                f"{self.fps} and {self.smoothing_s}."
+            )
+        if not -80.0 <= self.pitch_deg <= 80.0:
+            raise ValueError(f"pitch_deg must lie in -80..80; got {self.pitch_deg}.")
+        if self.largest_gain <= 0 or self.period_s <= 0 or self.batch_size < 1:
+            raise ValueError(
+                "largest_gain and period_s must be above 0, batch_size at least 1; got "
+                f"{self.largest_gain}, {self.period_s} and {self.batch_size}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """All sections of a config file.
 
@@ -149,6 +210,7 @@ class ExperimentConfig:
       mapping: Mapping training.
       evaluation: Evaluation.
       render: Videos and sheets.
+      drive: What drives the avatar in the drive task.
       devices: See apps.startup.
       parallel: How a step is mapped over devices.
       compile_cache: Whether compiled programs are kept between runs.
@@ -164,6 +226,7 @@ class ExperimentConfig:
     mapping: mapping_step.MappingConfig
     evaluation: EvaluationConfig
     render: RenderTaskConfig
+    drive: DriveConfig = dataclasses.field(default_factory=DriveConfig)
     devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
     parallel: parallel_lib.Backend = "jit"
     compile_cache: bool = True

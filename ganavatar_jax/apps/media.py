@@ -3,9 +3,10 @@
 All images are uint8 0..255, RGB, height x width x 3. Files appear whole or not at all.
 """
 
+import contextlib
 import fractions
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import av
@@ -60,28 +61,58 @@ def write_video(path: str | pathlib.Path, frames_u8: Iterable[ImageU8], *, fps: 
 
     Source: ours.
     """
+    count = 0
+    with open_video(path, fps=fps) as add:
+        for frame in frames_u8:
+            add(frame)
+            count += 1
+    return count
+
+
+@contextlib.contextmanager
+def open_video(
+    path: str | pathlib.Path, *, fps: int | float
+) -> Iterator[Callable[[ImageU8], None]]:
+    """Opens a video that is written frame by frame, as `write_video` does it.
+
+    Args:
+      path: File name, ending in .mp4.
+      fps: Frames per second.
+
+    Returns:
+      A context manager that yields the function which adds a frame; the file is there when the
+      block ends without an exception.
+
+    Raises:
+      ValueError: there are no frames, sizes differ, or fps is not positive; no file is left.
+
+    Source: ours.
+    """
     if fps <= 0:
         raise ValueError(f"{path}: a video needs fps > 0; got {fps}.")
-    frames = iter(frames_u8)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(f"{path}: a video needs at least one frame; got none.")
-    count = 0
     with (
         files.atomic_path(path) as partial,
         av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
-        stream = _add_stream(container, first, fps)
-        for frame in _chain(first, frames):
-            if frame.shape != first.shape:
+        stream: VideoStream | None = None
+        shape, count = (), 0
+
+        def add(frame: ImageU8) -> None:
+            nonlocal stream, shape, count
+            if stream is None:
+                stream, shape = _add_stream(container, frame, fps), frame.shape
+            if frame.shape != shape:
                 raise ValueError(
-                    f"{path}: all frames must have the first one's shape {first.shape}; frame "
-                    f"{count} has {frame.shape}."
+                    f"{path}: all frames must have the first one's shape {shape}; frame {count} "
+                    f"has {frame.shape}."
                 )
             container.mux(stream.encode(_to_video_frame(frame)))
             count += 1
+
+        yield add
+        if stream is None:
+            raise ValueError(f"{path}: a video needs at least one frame; got none.")
         container.mux(stream.encode(None))
-    return count
 
 
 def upscale(
@@ -205,11 +236,6 @@ def heat_map(
 def _text_size(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> tuple[int, int]:
     box = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text, font)
     return int(box[2] - box[0]) + 1, int(box[3] - box[1]) + 1
-
-
-def _chain(first: ImageU8, rest: Iterator[ImageU8]) -> Iterator[ImageU8]:
-    yield first
-    yield from rest
 
 
 def _add_stream(container: OutputContainer, frame: ImageU8, fps: int | float) -> VideoStream:

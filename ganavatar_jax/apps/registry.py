@@ -20,6 +20,7 @@ TASKS = {
     "train_mapping": "train_mapping:run",
     "evaluate": "evaluate:run",
     "render": "render:run",
+    "drive": "drive:run",  # of what `all` has made, with codes of another source
 }
 
 

@@ -1,7 +1,8 @@
 """Expression codes that were computed elsewhere, looked up by frame name.
 
-Two layouts: JSON `{"names": [...], "codes": {frame: [...]}}` (a capture's expressions.json) and
-NPZ with arrays `names` [e], `frames` [f] and `codes` [f e].
+Two layouts: JSON `{"names": [...], "codes": {frame: [...]}}` (a capture's expressions.json; null
+instead of a list is a frame without a code, a number "fps" says how fast the frames follow each
+other) and NPZ with arrays `names` [e], `frames` [f] and `codes` [f e].
 """
 
 import json
@@ -17,22 +18,38 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import estimators
 
+_Table = tuple[list[str], list[str], list[Any], float | None]  # names, frames, rows, fps
+
 
 class PrecomputedEstimator:
-    """An `estimators.Estimator` that looks codes up; frames it does not know are unreadable."""
+    """An `estimators.Estimator` that looks codes up; frames it does not know are unreadable.
+
+    Attributes:
+      names: Name of each coefficient.
+      frames: Name of each frame, in the order of the file.
+      codes: One row per frame; NaN where it has none.
+      fps: Frames a second; None where the file does not say.
+    """
 
     def __init__(
-        self, names: Sequence[str], frames: Sequence[str], codes: Float[np.ndarray, "f e"]
+        self,
+        names: Sequence[str],
+        frames: Sequence[str],
+        codes: Float[np.ndarray, "f e"],
+        *,
+        fps: float | None = None,
     ) -> None:
         """Keeps the table.
 
         Args:
           names: Name of each coefficient.
           frames: Name of each frame.
-          codes: One row per frame.
+          codes: One row per frame; NaN where it has none.
+          fps: Frames a second, if known.
         """
-        self.names = tuple(names)
-        self._codes = dict(zip(frames, codes, strict=True))
+        self.names, self.frames = tuple(names), tuple(frames)
+        self.codes, self.fps = codes, fps
+        self._rows = dict(zip(frames, codes, strict=True))
 
     def estimate(
         self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
@@ -55,8 +72,10 @@ class PrecomputedEstimator:
                 'estimator "precomputed" looks codes up by frame name; got an image without one. '
                 'Use estimator "mediapipe" for images that are not in the codes file.'
             )
-        code = self._codes.get(frame)
-        return None if code is None else estimators.Reading(code.copy(), 1.0, None)
+        code = self._rows.get(frame)
+        if code is None or np.isnan(code).any():
+            return None
+        return estimators.Reading(code.copy(), 1.0, None)
 
 
 def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
@@ -79,13 +98,41 @@ def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
         raise errors.EstimatorError(
             f"{path}: expected a codes file (.json or .npz); there is none. Set codes_path."
         )
-    names, frames, rows = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
+    names, frames, rows, fps = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
+    unread = np.full(len(names), np.nan, np.float32)
     checked = [
-        _checked_row(row, len(names), place=f"{path}: frame {frame}")
+        unread if row is None else _checked_row(row, len(names), place=f"{path}: frame {frame}")
         for frame, row in zip(frames, rows, strict=True)
     ]
     codes = np.asarray(checked, np.float32).reshape(len(frames), len(names))
-    return PrecomputedEstimator(names, frames, codes)
+    return PrecomputedEstimator(names, frames, codes, fps=fps)
+
+
+def to_json(
+    names: Sequence[str],
+    frames: Sequence[str],
+    codes: Float[np.ndarray, "f e"],
+    *,
+    fps: float,
+) -> str:
+    """Writes codes in the JSON layout that `load` reads.
+
+    Args:
+      names: Name of each coefficient.
+      frames: Name of each frame.
+      codes: One row per frame; NaN where it has none.
+      fps: Frames a second.
+
+    Returns:
+      The file's content.
+
+    Source: ours.
+    """
+    rows = {
+        frame: None if np.isnan(code).any() else code.astype(float).tolist()
+        for frame, code in zip(frames, codes, strict=True)
+    }
+    return json.dumps({"names": list(names), "fps": fps, "codes": rows})
 
 
 def _checked_row(row: Any, width: int, *, place: str) -> Float[np.ndarray, " e"]:
@@ -101,7 +148,7 @@ def _checked_row(row: Any, width: int, *, place: str) -> Float[np.ndarray, " e"]
     return values
 
 
-def _read_json(path: pathlib.Path) -> tuple[list[str], list[str], list[Any]]:
+def _read_json(path: pathlib.Path) -> _Table:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -114,10 +161,21 @@ def _read_json(path: pathlib.Path) -> tuple[list[str], list[str], list[Any]]:
                 f'{path}: expected {{"names": [...], "codes": {{frame: [...]}}}}; key "{key}" is '
                 f"missing or not a {kind.__name__}. Write the file anew."
             )
-    return content["names"], list(content["codes"]), list(content["codes"].values())
+    names, fps = content["names"], content.get("fps")
+    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+        raise errors.DataFormatError(
+            f'{path}: "names" must be different texts, one for each number of a code; got '
+            f"{names!s:.60}. Correct them."
+        )
+    is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
+    if fps is not None and not (is_number and 0 < fps < np.inf):
+        raise errors.DataFormatError(
+            f'{path}: "fps" must be a number above 0; got {fps!r:.40}. Correct it or leave it out.'
+        )
+    return names, list(content["codes"]), list(content["codes"].values()), fps
 
 
-def _read_npz(path: pathlib.Path) -> tuple[list[str], list[str], list[Any]]:
+def _read_npz(path: pathlib.Path) -> _Table:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names, frames, codes = arrays["names"], arrays["frames"], arrays["codes"]
@@ -131,4 +189,4 @@ def _read_npz(path: pathlib.Path) -> tuple[list[str], list[str], list[Any]]:
             f"{path}: expected one row of codes per frame; got {len(frames)} frames and "
             f"{len(codes)} rows. Write the file anew."
         )
-    return names.tolist(), frames.tolist(), list(codes)
+    return names.tolist(), frames.tolist(), list(codes), None

@@ -161,6 +161,36 @@ def interpolate(
     )
 
 
+def around(
+    start: cameras.Camera, yaw_deg: Float[AnyArray, " f"], pitch_deg: Float[AnyArray, " f"]
+) -> cameras.Camera:
+    """Carries a camera around the world origin, as if the head turned before it.
+
+    Args:
+      start: A camera without batch axes; seen from the front, the angles are those that
+        `cameras.yaw_pitch_deg` measures.
+      yaw_deg: Turn about the world's y axis, degrees; positive moves a frontal camera to +x.
+      pitch_deg: Lift before that turn, about the world's x axis, degrees; positive moves up.
+
+    Returns:
+      Cameras with leading axis f; zero angles leave the camera where it is.
+
+    Source: ours.
+    """
+    yaw, pitch = jnp.radians(jnp.asarray(yaw_deg)), jnp.radians(jnp.asarray(pitch_deg))
+    still = jnp.zeros_like(yaw)
+    turn = rotations.from_axis_angle(jnp.stack([still, yaw, still], axis=-1))
+    lift = rotations.from_axis_angle(jnp.stack([-pitch, still, still], axis=-1))
+    rotation = jnp.einsum("fij,fjk->fik", turn, lift)
+    pose = jnp.asarray(start.cam2world)
+    moved = jnp.einsum("fij,jk->fik", rotation, pose[:3])
+    bottom = jnp.broadcast_to(pose[3:], (*yaw.shape, 1, 4))
+    return cameras.Camera(
+        cam2world=jnp.concatenate([moved, bottom], axis=1),
+        intrinsics=jnp.broadcast_to(jnp.asarray(start.intrinsics), (*yaw.shape, 3, 3)),
+    )
+
+
 def _phases(frames: int) -> Float[Array, " f"]:
     if frames < 1:
         raise ValueError(f"a camera path needs frames >= 1; got {frames}. Ask for more.")

@@ -1,14 +1,11 @@
 """What the tasks refuse before they begin, and how drivers are brought to an avatar's spread."""
 
-import jax
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import avatar, evaluate, experiment
+from ganavatar_jax.apps import evaluate, experiment
 from ganavatar_jax.core import errors
-from ganavatar_jax.faces import estimators, normalization
-from ganavatar_jax.models import expression_mapping
-from ganavatar_jax.training import mapping_step
+from ganavatar_jax.faces import estimators
 from helpers import tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
@@ -37,12 +34,7 @@ def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
 
 
 def _avatar():
-    normalizer = normalization.fit(_CODES, ("jawOpen", "eyeBlinkLeft"))
-    config = mapping_step.MappingConfig()
-    params = expression_mapping.init(jax.random.key(0), config.network, code_dim=2, w_dim=3)
-    g = tiny_gan.make_state().g
-    mean_w, camera = np.zeros(3, np.float32), np.zeros(25, np.float32)
-    return avatar.Avatar(g, tiny_gan.GENERATOR, params, config, normalizer, mean_w, camera)
+    return tiny_gan.make_avatar(_CODES, ("jawOpen", "eyeBlinkLeft"))
 
 
 def test_codes_far_from_what_an_avatar_knows_are_cut_off():

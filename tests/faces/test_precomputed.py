@@ -40,6 +40,19 @@ def test_npz_files_say_the_same(tmp_path):
     )
 
 
+def test_codes_are_written_as_they_are_read(tmp_path):
+    codes = np.random.default_rng(0).uniform(size=(3, 2)).astype(np.float32)
+    codes[1] = np.nan
+    path = tmp_path / "codes.json"
+    path.write_text(precomputed.to_json(("a", "b"), ("x", "y", "z"), codes, fps=29.97))
+    estimator = precomputed.load(path)
+    assert (estimator.names, estimator.frames) == (("a", "b"), ("x", "y", "z"))
+    assert estimator.fps == 29.97
+    np.testing.assert_array_equal(estimator.codes, codes)
+    assert estimator.estimate(IMAGE, frame="y") is None
+    np.testing.assert_array_equal(estimator.estimate(IMAGE, frame="z").code, codes[2])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -50,6 +63,10 @@ def test_npz_files_say_the_same(tmp_path):
         (json.dumps({"names": ["a"], "codes": {"f1": [float("nan")]}}), "frame f1: expected 1"),
         (json.dumps({"names": ["a"], "codes": {"f1": ["x"]}}), "frame f1: expected 1"),
         (json.dumps({"names": ["a"], "codes": {"f1": 0.5}}), "frame f1: expected 1"),
+        (json.dumps({"names": [["a"]], "codes": {}}), '"names" must be different texts'),
+        (json.dumps({"names": ["a", "a"], "codes": {}}), '"names" must be different texts'),
+        (json.dumps({"names": ["a"], "codes": {}, "fps": 0}), '"fps" must be a number above 0'),
+        (json.dumps({"names": ["a"], "codes": {}, "fps": "25"}), '"fps" must be a number above 0'),
     ],
 )
 def test_broken_json_names_file_and_fault(tmp_path, content, message):

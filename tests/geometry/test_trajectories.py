@@ -104,3 +104,17 @@ def test_interpolation_with_one_frame_is_refused():
     camera = cameras.Camera(compiled.run(cameras.look_at, 1.0, 1.3, radius=2.5), K)
     with pytest.raises(ValueError, match="frames >= 2 for its two ends; got 1"):
         compiled.run(trajectories.interpolate, camera, camera, 1)
+
+
+def test_a_camera_carried_around_keeps_its_distance_and_stands_where_the_angles_say():
+    yaw_deg, pitch_deg = np.array([0.0, 30.0, -120.0]), np.array([0.0, 20.0, -40.0])
+    front = cameras.Camera(compiled.run(cameras.look_at, FRONTAL, FRONTAL, radius=2.7), K)
+    camera = compiled.run(trajectories.around, front, yaw_deg, pitch_deg)
+    np.testing.assert_allclose(camera.cam2world[0], front.cam2world, atol=1e-6)
+    found = compiled.run(cameras.yaw_pitch_deg, camera.cam2world)
+    np.testing.assert_allclose(found, (yaw_deg, pitch_deg), atol=1e-3)
+    origin = np.asarray(camera.cam2world[:, :3, 3])
+    np.testing.assert_allclose(np.linalg.norm(origin, axis=1), 2.7, atol=1e-5)
+    # Upright: the image's x axis is level.
+    np.testing.assert_allclose(camera.cam2world[:, 1, 0], 0.0, atol=1e-6)
+    assert camera.intrinsics.shape == (3, 3, 3)

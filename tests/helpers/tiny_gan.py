@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import startup
+from ganavatar_jax.apps import avatar, experiment, startup
 from ganavatar_jax.core import rng, trees
+from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import discriminator, generator
-from ganavatar_jax.training import gan_step, parallel
+from ganavatar_jax.models import discriminator, expression_mapping, generator
+from ganavatar_jax.training import gan_step, mapping_step, parallel
 from ganavatar_jax.training import state as state_lib
 
 SIDE = 8
@@ -85,6 +86,23 @@ def make_state(config: gan_step.StepConfig = CONFIG) -> state_lib.GanState:
     g = fill(jax.eval_shape(lambda: generator.init(key, config.g)), 0)
     d = fill(jax.eval_shape(lambda: discriminator.init(key, config.d)), 1)
     return state_lib.from_networks(g, d, g, config.g_adam, config.d_adam)
+
+
+def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
+    """Makes an avatar that was mapped with some codes and never trained."""
+    config = mapping_step.MappingConfig()
+    params = expression_mapping.init(
+        jax.random.key(0), config.network, code_dim=len(names), w_dim=GENERATOR.w_dim
+    )
+    return avatar.Avatar(
+        make_state().g,
+        GENERATOR,
+        params,
+        config,
+        normalization.fit(codes, names),
+        np.zeros(GENERATOR.w_dim, np.float32),
+        avatar.frontal_label25(experiment.FrontalConfig()),
+    )
 
 
 def make_batch(seed: int = 0, *, batch: int = BATCH, radius: float = 2.7) -> dict[str, np.ndarray]:

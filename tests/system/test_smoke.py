@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import av
 import numpy as np
@@ -150,3 +151,63 @@ def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, re
         resumed = dict(trees.flatten_names(resumed))
         for leaf, value in trees.flatten_names(through):
             np.testing.assert_array_equal(resumed[leaf], value, err_msg=f"{name}.{leaf}")
+
+
+@pytest.fixture(scope="module")
+def driven(workdir, repo_root, tmp_path_factory):
+    """A copy of the run folder, driven by some frames of the shipped capture."""
+    folder = tmp_path_factory.mktemp("driven") / "smoke"
+    shutil.copytree(workdir, folder)
+    # As a folder that was made before there was anything to drive it with.
+    config = json.loads((folder / "config.json").read_text())
+    del config["drive"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert main.main(drive(repo_root, folder, "package:actor", "--config.drive.end_s=0.4")) == 0
+    return folder
+
+
+def drive(repo_root, folder, source, *options):
+    source = f"--config.drive.source={source}"
+    return command(repo_root, folder, "--task=drive", source, *options)
+
+
+def test_a_finished_avatar_is_driven_by_another_source(driven):
+    folder = driven / "samples" / "drive" / "actor_sample"
+    assert frames(folder / "driven.mp4") == frames(folder / "avatar.mp4") == 10
+    picture(folder / "contact_sheet.png")
+    codes = json.loads((folder / "codes.json").read_text())
+    assert len(codes["codes"]) == 10
+    assert "jawOpen" in codes["names"]
+    assert not (driven / "stages" / "drive.json").exists()
+
+
+def test_a_driven_avatar_can_be_driven_by_the_codes_that_were_read(driven, repo_root):
+    codes = driven / "samples" / "drive" / "actor_sample" / "codes.json"
+    assert main.main(drive(repo_root, driven, codes, "--config.drive.camera=orbit")) == 0
+    assert frames(driven / "samples" / "drive" / "codes" / "driven.mp4") == 10
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("", (), "drive.source is not set"),
+        ("nowhere.mp4", (), "nowhere.mp4: there is no such file"),
+        ("package:actor", ("--config.drive.start_s=1000",), "lies behind its end"),
+        ("package:actor", ("--config.drive.camera=above",), "config.drive.camera: expected one of"),
+        ("package:actor", ("--config.drive.fps=-1",), "fps must lie in 0..240"),
+    ],
+)
+def test_a_source_that_cannot_drive_leaves_what_was_there(
+    driven, repo_root, capsys, source, options, message
+):
+    before = snapshot(driven / "samples")
+    assert main.main(drive(repo_root, driven, source, *options)) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert snapshot(driven / "samples") == before
+
+
+def test_an_avatar_that_is_not_finished_is_not_driven(repo_root, tmp_path, capsys):
+    assert main.main(drive(repo_root, tmp_path / "run", "package:actor")) == 2
+    assert "--task=train_mapping" in capsys.readouterr().err

@@ -177,7 +177,7 @@ def source_path(source: str) -> pathlib.Path:
         return pathlib.Path(source).expanduser()
     if source not in _PACKAGE_SOURCES:
         raise errors.DataFormatError(
-            f'data.source "{source}" is not shipped with the package; it has '
+            f'"{source}" is not shipped with the package; it has '
             f"{', '.join(_PACKAGE_SOURCES)}. Use one of these or a path."
         )
     assets = importlib.resources.files("ganavatar_jax") / "assets"

@@ -1,0 +1,200 @@
+"""Task drive: expression codes of any video drive the avatar, seen from any camera.
+
+samples/drive/<name of the source>/
+  driven.mp4          the driver, where there are pictures of it, beside the avatar
+  avatar.mp4          the avatar alone
+  contact_sheet.png   some frames of driven.mp4
+  codes.json          the codes as they were read, all coefficients; see faces.precomputed
+"""
+
+import logging
+import pathlib
+from collections.abc import Callable, Iterator
+
+import ml_collections
+import numpy as np
+
+from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment, media
+from ganavatar_jax.core import files
+from ganavatar_jax.core.arrays import Float, Int, UInt8
+from ganavatar_jax.faces import coefficients, precomputed, regions
+from ganavatar_jax.geometry import cameras, trajectories
+from ganavatar_jax.training import progress, run_dir
+
+_LOG = logging.getLogger(__name__)
+
+_SIDE_PX = 256
+_SHEET_COLUMNS = 8
+
+_Image = UInt8[np.ndarray, "h w 3"]
+_View = Callable[[int, int], _Image]  # the driver in a frame of the result, of a side in pixels
+
+
+def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Drives the avatar of a run folder and writes samples/drive.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+
+    Raises:
+      ConfigError: no source is named.
+      RunError: the mapping has not been trained.
+      DataFormatError: the source cannot be used.
+
+    Source: ours.
+    """
+    resolved, opened = experiment.open_run(config, workdir)
+    with drive_sources.open_source(resolved.drive) as source:
+        drive(avatar.load(resolved, opened), source, resolved, opened)
+
+
+def drive(
+    person: avatar.Avatar,
+    source: drive_sources.Source,
+    resolved: experiment.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> None:
+    """Reads the driver's codes and renders the avatar with them.
+
+    Args:
+      person: The avatar.
+      source: What drives.
+      resolved: The configuration.
+      opened: The run.
+
+    Raises:
+      DataFormatError: the source has no codes, or not those that the avatar takes.
+      EstimatorError: the estimator cannot be set up.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), section on reenactment.
+    """
+    config = resolved.drive
+    rows, fps = drive_sources.choose_frames(source, config)
+    unique, inverse = np.unique(rows, return_inverse=True)
+    read = drive_codes.read(source, unique, person.names, resolved.estimator)
+    folder = opened.folder("samples", "drive", source.name)
+    _save_codes(folder / "codes.json", read, resolved, fps=min(fps, source.fps))
+    codes, found = drive_codes.prepare(
+        coefficients.select(read.codes, read.names, person.names)[inverse],
+        sigma=config.smoothing_s * fps if source.in_time else 0.0,
+    )
+    w = person.encode(codes, statistics=drive_codes.statistics(codes[found], person, resolved))
+    labels = camera_path(config, person.frontal_label25, np.arange(len(rows)) / fps)
+    driver = _driver_view(source, rows, read.head)
+    _render(person, w, labels, driver, folder=folder, fps=fps, batch_size=config.batch_size)
+    _LOG.info(
+        "%s: %d frames at %.4g a second: %s", source.where, len(rows), fps, folder / "driven.mp4"
+    )
+
+
+def camera_path(
+    config: experiment.DriveConfig,
+    frontal_label25: Float[np.ndarray, "25"],
+    times_s: Float[np.ndarray, " f"],
+) -> Float[np.ndarray, "f 25"]:
+    """Places a camera for every frame.
+
+    Args:
+      config: How the camera moves.
+      frontal_label25: The camera the avatar's mapping was trained with.
+      times_s: Time of each frame, seconds.
+
+    Returns:
+      One camera a frame; with zero angles "front" is the frontal one.
+
+    Source: ours.
+    """
+    phase = times_s / config.period_s
+    turned = {
+        "front": np.zeros_like(phase),
+        "orbit": 360.0 * phase,
+        "sway": config.sway_deg * np.sin(2.0 * np.pi * phase),
+    }[config.camera]
+    path = trajectories.around(
+        cameras.from_label25(frontal_label25),
+        (config.yaw_deg + turned).astype(np.float32),
+        np.full(len(phase), config.pitch_deg, np.float32),
+    )
+    return np.asarray(cameras.to_label25(path))
+
+
+def _save_codes(
+    path: pathlib.Path,
+    read: drive_codes.DriverCodes,
+    resolved: experiment.ExperimentConfig,
+    *,
+    fps: float,
+) -> None:
+    used = resolved.estimator.codes_path
+    if resolved.estimator.name == "precomputed" and used and path.is_file():
+        if path.samefile(used):
+            return  # It may hold more frames than this part of the source.
+    files.write_atomic(path, precomputed.to_json(read.names, read.frames, read.codes, fps=fps))
+
+
+def _driver_view(
+    source: drive_sources.Source, rows: Int[np.ndarray, " f"], head: regions.Region | None
+) -> _View | None:
+    """Makes what cuts the driver's head out of a frame; None for sources without pictures."""
+    if source.read is None:
+        return None
+    read = source.read
+
+    def view(index: int, size_px: int) -> _Image:
+        image_u8 = read(int(rows[index]))
+        height, width = image_u8.shape[:2]
+        side_px = float(min(height, width, head.side_px if head else np.inf))
+        center = (head.center_x_px, head.center_y_px) if head else (width / 2, height / 2)
+        x, y = (  # within the picture
+            float(np.clip(middle, side_px / 2, extent - side_px / 2))
+            for middle, extent in zip(center, (width, height), strict=True)
+        )
+        return regions.crop(image_u8, regions.Region(x, y, side_px), size_px=size_px)
+
+    return view
+
+
+def _render(
+    person: avatar.Avatar,
+    w: Float[np.ndarray, "f d"],
+    labels: Float[np.ndarray, "f 25"],
+    driver: _View | None,
+    *,
+    folder: pathlib.Path,
+    fps: float,
+    batch_size: int,
+) -> None:
+    """Writes the videos frame by frame, so that their length does not matter."""
+    shown = set(np.linspace(0, len(w) - 1, _SHEET_COLUMNS).round().astype(int).tolist())
+    sheet: dict[str, UInt8[np.ndarray, "r h w 3"]] = {}
+    rows: dict[str, _Image] = {}
+    with (
+        media.open_video(folder / "driven.mp4", fps=fps) as add_driven,
+        media.open_video(folder / "avatar.mp4", fps=fps) as add_avatar,
+        progress.Progress(len(w), unit="frame", title="render", every_s=10) as bar,
+    ):
+        for index, frame_u8 in enumerate(_frames(person, w, labels, batch_size)):
+            large_u8 = media.upscale(frame_u8, min_side_px=_SIDE_PX)
+            if driver is not None:
+                rows["driver"] = driver(index, large_u8.shape[0])
+            rows["avatar"] = large_u8
+            add_driven(media.side_by_side(rows, min_side_px=_SIDE_PX))
+            add_avatar(large_u8)
+            if index in shown:
+                sheet[f"{index / fps:.3f} s"] = np.stack(list(rows.values()))
+            bar.update(1)
+    picture = media.contact_sheet(sheet, row_labels=tuple(rows))
+    media.save_png(folder / "contact_sheet.png", picture)
+
+
+def _frames(
+    person: avatar.Avatar,
+    w: Float[np.ndarray, "f d"],
+    labels: Float[np.ndarray, "f 25"],
+    batch_size: int,
+) -> Iterator[_Image]:
+    for start in range(0, len(w), batch_size):
+        # All batches have one size: what fills up the last one is thrown away.
+        rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
+        yield from person.render(w[rows], labels[rows], batch_size=batch_size)[: len(w) - start]

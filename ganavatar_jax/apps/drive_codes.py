@@ -1,0 +1,211 @@
+"""Codes of a driver: read off its frames or taken as they are, mended, smoothed, and restated.
+
+Frames without a face, or without a code, take what lies between their neighbours in time.
+"""
+
+import dataclasses
+import logging
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.faces import estimators, regions
+from ganavatar_jax.training import progress
+
+_LOG = logging.getLogger(__name__)
+
+_HEAD_OVER_FACE = 1.9  # Side of a square around a head over the longest side of its landmarks.
+_NEAR_FACE = 3.0  # Side of what is searched first around the last face, over the same.
+_OUTLIERS = (2.0, 98.0)  # Percentiles of the faces' borders that the square holds.
+_FEW_FRAMES = 25
+
+
+class DriverCodes(NamedTuple):
+    """What was read.
+
+    Attributes:
+      names: All coefficients.
+      frames: Names of the source's frames that were read, in order of time.
+      codes: Their codes; NaN for frames without one.
+      head: Square that holds the head in nearly all frames, pixels of the source; None where no
+        landmarks were read.
+    """
+
+    names: tuple[str, ...]
+    frames: tuple[str, ...]
+    codes: Float[np.ndarray, "f e"]
+    head: regions.Region | None
+
+
+def read(
+    source: drive_sources.Source,
+    rows: Int[np.ndarray, " f"],
+    wanted: tuple[str, ...],
+    config: estimators.EstimatorConfig,
+) -> DriverCodes:
+    """Reads the codes of some frames.
+
+    Args:
+      source: What drives.
+      rows: The frames' numbers, each once, in order.
+      wanted: Coefficients the avatar takes.
+      config: What reads pictures.
+
+    Returns:
+      The codes.
+
+    Raises:
+      DataFormatError: no frame has a code, or coefficients the avatar takes are lacking.
+      EstimatorError: the estimator cannot be set up.
+
+    Source: ours.
+    """
+    frames = tuple(source.frames[row] for row in rows)
+    if source.codes is not None or source.read is None:
+        assert source.codes is not None  # a source has pictures or codes
+        _refuse_lacking(source.names, wanted, source.where)
+        found = DriverCodes(source.names, frames, source.codes[rows], None)
+    else:
+        watcher = _Watcher(estimators.make_estimator(config), follow=source.in_time)
+        _refuse_lacking(watcher.names, wanted, f"the estimator {config.name!r}")
+        pictures = map(source.read, rows.tolist())
+        with progress.Progress(len(rows), unit="frame", title="estimate", every_s=10) as bar:
+            readings = estimators.estimate_many(
+                watcher,
+                pictures,
+                frames=frames,
+                progress=lambda done, skipped: bar.update(
+                    done - bar.done, metrics={"skipped": skipped}
+                ),
+            )
+        found = DriverCodes(watcher.names, frames, readings.codes, watcher.square())
+    missing = int(np.isnan(found.codes).any(axis=1).sum())
+    if missing == len(frames):
+        raise errors.DataFormatError(
+            f"{source.where}: no face was found in any of {len(frames)} frames. Show one face, "
+            "large, bright and upright; or lower estimator.min_confidence."
+        )
+    if missing:
+        _LOG.warning(
+            "%s: %d of %d frames without a face take what lies between their neighbours",
+            source.where,
+            missing,
+            len(frames),
+        )
+    return found
+
+
+def prepare(
+    codes: Float[np.ndarray, "f e"], *, sigma: float
+) -> tuple[Float[np.ndarray, "f e"], Bool[np.ndarray, " f"]]:
+    """Fills gaps linearly, holds the ends, and smooths.
+
+    Args:
+      codes: Codes in order of time; NaN for frames without one. At least one frame has one.
+      sigma: Standard deviation of the Gaussian, frames; 0 does not smooth.
+
+    Returns:
+      Codes of all frames, and which of them were read.
+
+    Source: ours.
+    """
+    found = np.isfinite(codes.sum(axis=1))
+    frames = np.arange(len(codes))
+    filled = [np.interp(frames, frames[found], column[found]) for column in codes.T]
+    smooth = np.stack(filled, axis=1)
+    if sigma > 0:
+        smooth = ndimage.gaussian_filter1d(smooth, sigma, axis=0, mode="nearest")
+    return smooth.astype(np.float32), found
+
+
+def statistics(
+    codes: Float[np.ndarray, "f e"], person: avatar.Avatar, resolved: experiment.ExperimentConfig
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Makes the statistics that bring a driver to the avatar's mean and spread.
+
+    Args:
+      codes: The driver's codes with the avatar's coefficients.
+      person: The avatar.
+      resolved: `evaluation` says whose statistics, `drive.largest_gain` how far they go.
+
+    Returns:
+      Mean and spread for `Avatar.encode`; None leaves codes as they are.
+
+    Source: ours.
+    """
+    found = evaluate.driver_statistics(codes, resolved.evaluation)
+    if found is None:
+        return None
+    if len(codes) < _FEW_FRAMES:
+        _LOG.warning(
+            "%d frames say little of how the driver moves, and their mean becomes the avatar's; "
+            "evaluation.driver_statistics=pairs takes codes as they are",
+            len(codes),
+        )
+    mean, spread = found
+    return mean, np.maximum(spread, np.asarray(person.normalizer.std) / resolved.drive.largest_gain)
+
+
+def _refuse_lacking(names: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:
+    missing = sorted(set(wanted) - set(names))
+    if missing:
+        raise errors.DataFormatError(
+            f"{where}: expected the coefficients that drive this avatar; {', '.join(missing[:5])} "
+            f"{'is' if len(missing) == 1 else 'are'} lacking. Use another source or estimator, or "
+            "train the mapping with mapping.coefficients that both have."
+        )
+
+
+class _Watcher:
+    """An estimator that remembers where the faces were, and looks there first in a film.
+
+    A small face is found at once instead of in many tiles, and it stays the same person's.
+    """
+
+    def __init__(self, estimator: estimators.Estimator, *, follow: bool) -> None:
+        self.names = estimator.names
+        self._estimator, self._follow = estimator, follow
+        self._boxes: list[np.ndarray] = []  # left, top, right, bottom
+
+    def estimate(
+        self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
+    ) -> estimators.Reading | None:
+        reading = self._estimate_near(image_u8, frame) if self._follow and self._boxes else None
+        reading = reading or self._estimator.estimate(image_u8, frame=frame)
+        if reading is not None and reading.landmarks is not None:
+            points = reading.landmarks[:, :2]
+            self._boxes.append(np.concatenate([points.min(axis=0), points.max(axis=0)]))
+        return reading
+
+    def _estimate_near(
+        self, image_u8: UInt8[np.ndarray, "h w 3"], frame: str | None
+    ) -> estimators.Reading | None:
+        """Reads the surroundings of the last face, if they are less than the whole image."""
+        low, high = self._boxes[-1][:2], self._boxes[-1][2:]
+        center, reach = (low + high) / 2, _NEAR_FACE * (high - low).max() / 2
+        size = np.array(image_u8.shape[1::-1])
+        left, top = np.clip(np.floor(center - reach), 0, size).astype(int).tolist()
+        right, bottom = np.clip(np.ceil(center + reach), 0, size).astype(int).tolist()
+        if max(right - left, bottom - top) >= size.max() or right <= left or bottom <= top:
+            return None
+        near_u8 = np.ascontiguousarray(image_u8[top:bottom, left:right])
+        reading = self._estimator.estimate(near_u8, frame=frame)
+        if reading is None or reading.landmarks is None:
+            return reading
+        moved = reading.landmarks + np.array([left, top, 0], np.float32)
+        return dataclasses.replace(reading, landmarks=moved)
+
+    def square(self) -> regions.Region | None:
+        """Returns the square of `DriverCodes.head`."""
+        if not self._boxes:
+            return None
+        boxes = np.stack(self._boxes)
+        low = np.percentile(boxes[:, :2], _OUTLIERS[0], axis=0)
+        high = np.percentile(boxes[:, 2:], _OUTLIERS[1], axis=0)
+        margin = (_HEAD_OVER_FACE - 1.0) * np.median(boxes[:, 2:] - boxes[:, :2], axis=0).max()
+        x, y = ((low + high) / 2).tolist()
+        return regions.Region(x, y, float((high - low).max() + margin))
