@@ -20,12 +20,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     if variant == "smoke":
         return presets.smoke(config)
     if variant == "small":
-        presets.small(config)
-        config.gan.total_kimg = 18.0
-        config.gan.snapshot_kimg = 1.0
-        config.gan.sample_kimg = 1.0
-        config.gan.reconstruction.warmup_iterations = 2000
-        return config
+        return presets.small(config)
     if variant != "full":
         raise ValueError(f"variants of this config: full, small, smoke; got {variant!r}.")
     # Latents stay bf16-safe where the original used half precision on GPUs.

@@ -17,10 +17,7 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     if variant == "smoke":
         return presets.smoke(config)
     if variant == "small":
-        presets.small(config)
-        config.gan.total_kimg = 18.0
-        config.gan.reconstruction.warmup_iterations = 2000
-        return config
+        return presets.small(config)
     if variant != "full":
         raise ValueError(f"variants of this config: full, small, smoke; got {variant!r}.")
     config.generator.half_dtype = "bfloat16"

@@ -15,10 +15,6 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     """Returns the configuration; variants: full, smoke."""
     config = presets.small(presets.full())
     config.data.source = "package:actor"
-    config.gan.total_kimg = 10.0
-    config.gan.reconstruction.warmup_iterations = 1250
-    config.gan.snapshot_kimg = 2.0
-    config.gan.sample_kimg = 1.0
     if variant == "smoke":
         return presets.smoke(config)
     if variant != "full":

@@ -3,8 +3,9 @@
 python experiments/face_reading.py RUN
 
 RUN has prepared a capture with exact codes (the synthetic actor). The shipped base's reading of
-faces is fitted to other people; it is compared with the principal components of the person's own
-face, and with both together, which is what a small run's latent holds. A ridge regression from the
+faces is fitted to other people; as it is and made blind to the camera (`face_reader.adapt`) it is
+compared with the principal components of the person's own face, and with both together, which is
+what a small run's latent holds. A ridge regression from the
 readings of the training frames to their codes says how much of a coefficient they hold: the
 correlation with the truth on the held-out frames, over all views and within 40 degrees.
 """
@@ -67,12 +68,13 @@ def main() -> None:
     stored, _ = portable.load_params(weights.locate(BASE) / weights.ENCODER)
     shipped = {k: np.asarray(v, np.float32) for k, v in stored["buffers"]["reader"].items()}
     size = shipped["weight"].shape[1]
-    both = face_reader.extend(shipped, train.image, train.label25, size=OWN)
-    all_train, all_test = read(both, train), read(both, test)
+    blind = face_reader.adapt(shipped, train.image, train.label25, size=size)
+    both = face_reader.extend(blind, train.image, train.label25, size=OWN)
+    readers = {"as it is": (shipped, slice(None)), "blind": (both, slice(size))}
+    readers |= {f"own, {OWN}": (both, slice(size, None)), "blind and own": (both, slice(None))}
     parts = {
-        f"base, {size}": slice(size),
-        f"own, {OWN}": slice(size, None),
-        f"both, {size + OWN}": slice(None),
+        name: tuple(read(reader, table)[:, part] for table in (train, test))
+        for name, (reader, part) in readers.items()
     }
     yaw, _ = cameras.yaw_pitch_deg(cameras.from_label25(test.label25).cam2world)
     frontal = np.abs(np.asarray(yaw)) < FRONTAL_DEG
@@ -81,8 +83,8 @@ def main() -> None:
     for shown, names in SHOWN.items():
         target, truth = codes_of(train, names), codes_of(test, names)
         cells = []
-        for part in parts.values():
-            told = predict(all_train[:, part], target, all_test[:, part])
+        for of_train, of_test in parts.values():
+            told = predict(of_train, target, of_test)
             values = [np.corrcoef(told[rows], truth[rows])[0, 1] for rows in (..., frontal)]
             cells.append(", ".join(f"{value:.2f}" for value in values))
         print(f"| {shown} | " + " | ".join(cells) + " |")

@@ -122,7 +122,7 @@ def _export(
     resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, final: state.GanState
 ) -> None:
     gan = resolved.gan
-    trained_d = not gan.reconstruct or gan.reconstruction.warmup_iterations < gan.iterations
+    trained_d = not gan.reconstruct or not gan.reconstruction.is_alone(gan.iterations - 1)
     weights.save_networks(
         export_folder(opened),
         final.g_ema,

@@ -45,7 +45,7 @@ def phases_due(iteration: int, config: StepConfig) -> tuple[Phase, ...]:
     due: list[Phase] = []
     if config.reconstruction is not None:
         due.append("recon")
-        if iteration < config.reconstruction.warmup_iterations:
+        if config.reconstruction.is_alone(iteration):
             return tuple(due)
     due.append("g_main")
     if config.density.weight and iteration % config.g_reg_interval == 0:

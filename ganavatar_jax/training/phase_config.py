@@ -25,7 +25,7 @@ class ReconstructionConfig:
 
     Attributes:
       encoder: Sizes of the encoder, and what it tells.
-      warmup_iterations: Iterations at the start with this phase alone.
+      warmup_iterations: Iterations at the start with this phase alone; -1: all of the run.
       noise: Standard deviation of the noise on encoded latents, whose own is one; bounds what
         the encoder can tell.
       encoded_p: Probability that an adversarial phase uses the latent of a real image, seen from
@@ -82,6 +82,14 @@ class ReconstructionConfig:
                 "uniformity_weight and camera_weight act on a learned identity; got "
                 f'encoder.identity="{self.encoder.identity}". Set both to 0.'
             )
+        if self.warmup_iterations < -1:
+            raise ValueError(
+                f"warmup_iterations must be -1 (all) or at least 0; got {self.warmup_iterations}."
+            )
+
+    def is_alone(self, iteration: int) -> bool:
+        """Tells whether an iteration (0-based) has this phase alone."""
+        return self.warmup_iterations < 0 or iteration < self.warmup_iterations
 
 
 @dataclasses.dataclass(frozen=True)

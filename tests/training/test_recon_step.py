@@ -11,7 +11,7 @@ import pytest
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import encoder
-from ganavatar_jax.training import parallel, phase_config, recon_step
+from ganavatar_jax.training import gan_step, parallel, phase_config, recon_step
 from ganavatar_jax.training import state as state_lib
 from helpers import compiled, tiny_gan
 
@@ -68,6 +68,19 @@ def test_reconstruction_moves_generator_encoder_and_probes_but_not_the_critic():
     assert _moved(before.e, after.e) == {n for n in names if not n.startswith("buffers.")}
     assert not _moved(before.d, after.d)
     assert {"loss/recon_l1", "loss/uniformity", "loss/camera_probe"} <= set(metrics)
+
+
+@pytest.mark.parametrize(("warmup", "alone"), [(0, []), (2, [0, 1]), (-1, [0, 1, 2, 999])])
+def test_reconstruction_is_alone_while_it_warms_up_or_all_of_the_run(warmup, alone):
+    config = _config(warmup_iterations=warmup)
+    found = [i for i in (0, 1, 2, 999) if gan_step.phases_due(i, config) == ("recon",)]
+    assert found == alone
+    assert "d_main" in gan_step.phases_due(2, _config(warmup_iterations=2))
+
+
+def test_a_warm_up_of_less_than_nothing_is_refused():
+    with pytest.raises(ValueError, match="-1 .all. or at least 0; got -2"):
+        _config(warmup_iterations=-2)
 
 
 def test_probes_exist_only_where_they_have_a_weight():
