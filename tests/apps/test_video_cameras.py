@@ -87,6 +87,33 @@ def test_features_of_the_head_give_the_cameras_that_landmarks_flatten(film, tmp_
     assert not (tmp_path / "colmap" / "structure").exists()
 
 
+@needs_pycolmap
+def test_bundles_are_adjusted_as_pycolmap_does_and_in_silence(capfd):
+    import pycolmap
+
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    options, noise = pycolmap.SyntheticDatasetOptions(), pycolmap.SyntheticNoiseOptions()
+    noise.point2D_stddev, noise.rig_from_world_translation_stddev = 0.5, 0.02
+    models = []
+    for _ in range(2):
+        pycolmap.set_random_seed(0)
+        models.append(pycolmap.synthesize_dataset(options))
+        pycolmap.synthesize_noise(noise, models[-1])
+    quiet, loud = models
+    adjustment = pycolmap.BundleAdjustmentOptions()
+    adjustment.print_summary = False
+    before = [image.cam_from_world().matrix() for image in quiet.images.values()]
+    video_structure._adjust_bundle(pycolmap, quiet, adjustment)
+    assert capfd.readouterr() == ("", "")
+    pycolmap.bundle_adjustment(loud, adjustment)
+    mine, theirs = (
+        np.stack([model.images[i].cam_from_world().matrix() for i in quiet.images])
+        for model in models
+    )
+    np.testing.assert_allclose(mine, theirs, atol=1e-9)
+    assert np.abs(mine - before).max() > 1e-3
+
+
 def test_landmarks_alone_are_measured_against_the_truth(film, tmp_path):
     path, truth = film
     plain = config(path, cameras="landmarks", pitch_response=1.0, yaw_response=1.0)
