@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ganavatar_jax.apps import video_cameras, video_landmarks, video_structure, video_truth
+from ganavatar_jax.apps import video_cameras, video_landmarks, video_truth
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import UInt8
 from ganavatar_jax.data import data_config
@@ -78,9 +78,12 @@ def prepare_video(
         return _judged(json.loads(summary.read_text()), video, config, folder)
     matter = None
     if config.video.matte != "none":  # Made first: a missing file or package is told at once.
-        matter = matters.make_matter(config.video.matte, model_path=config.video.matte_model)
-    if config.video.cameras == "colmap" and not (folder / video_cameras.POSES_FILE).is_file():
-        video_structure.check_available()
+        matter = matters.make_matter(
+            config.video.matte,
+            model_path=config.video.matte_model,
+            allow_download=estimator.allow_download,
+        )
+    video_cameras.check_available(config, estimator, folder)
     tracks, missing = video_landmarks.read_tracks(video, config, estimator, folder, progress)
     solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
     facts = _write_frames(

@@ -9,12 +9,13 @@ Method = Literal["closed_form", "fast", "onnx"]
 Matter = matting.SelfieMatter | onnx_matting.OnnxMatter
 
 
-def make_matter(method: Method, *, model_path: str | None) -> Matter:
+def make_matter(method: Method, *, model_path: str | None, allow_download: bool = True) -> Matter:
     """Loads what a method needs.
 
     Args:
       method: "closed_form" or "fast" (selfie segmenter), or "onnx".
       model_path: The method's model file; None looks the segmenter's up.
+      allow_download: Whether the segmenter's file may be fetched where it is missing.
 
     Returns:
       The matter.
@@ -27,4 +28,4 @@ def make_matter(method: Method, *, model_path: str | None) -> Matter:
     """
     if method == "onnx":
         return onnx_matting.OnnxMatter(model_path or "")
-    return matting.SelfieMatter(method=method, model_path=model_path)
+    return matting.SelfieMatter(method=method, model_path=model_path, allow_download=allow_download)

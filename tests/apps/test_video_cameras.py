@@ -15,7 +15,7 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, video_file
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimators, model_files
 from ganavatar_jax.geometry import pose_errors
 from helpers import layouts
 
@@ -174,6 +174,20 @@ def test_a_missing_package_is_named_before_anything_is_read(film, tmp_path, monk
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(errors.MissingDependencyError, match=r"preprocess.*cameras=landmarks"):
         video_capture.prepare_video(config(film[0]), READER, tmp_path / "capture")
+    assert not (tmp_path / "capture" / "landmarks").exists()
+
+
+@pytest.mark.parametrize("video", [{"cameras": "colmap"}, {"matte": "fast"}])
+def test_no_model_file_is_fetched_where_that_is_forbidden(video, film, tmp_path, monkeypatch):
+    pytest.importorskip("pymatting")
+    monkeypatch.setattr(video_structure, "check_available", lambda: None)
+    monkeypatch.setattr(model_files, "_inside_package", lambda *_: [])
+    monkeypatch.delenv(model_files.SELFIE_SEGMENTER.env_var, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    offline = dataclasses.replace(READER, allow_download=False)
+    asked = config(film[0], **{"cameras": "landmarks", **video})
+    with pytest.raises(errors.EstimatorError, match=r"selfie_segmenter.*not found"):
+        video_capture.prepare_video(asked, offline, tmp_path / "capture")
     assert not (tmp_path / "capture" / "landmarks").exists()
 
 
