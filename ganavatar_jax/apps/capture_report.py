@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ganavatar_jax.apps import capture_drawings, media
-from ganavatar_jax.core import files, images
+from ganavatar_jax.core import files
 from ganavatar_jax.data import alignment, frame_checks
 from ganavatar_jax.data.builders import gan_frames, storage
 from ganavatar_jax.training import run_dir
@@ -134,7 +134,7 @@ def _draw(
     train = sources["train"]
     chosen = [round(i * (len(train) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)]
     sheet = np.stack([_tile(storage.decode_png(train[i]["image"])) for i in chosen])
-    pictures = {"train.png": images.make_grid(sheet, columns=8, padding_px=2)}
+    pictures = {"train.png": media.tile_sheet(sheet, columns=8)}
     landmarks = alignment.load_head_landmarks().model.mean
     over = [
         capture_drawings.overlay(
@@ -145,10 +145,10 @@ def _draw(
         )
         for i in chosen[:: _SHEET_FRAMES // _OVERLAYS][:_OVERLAYS]
     ]
-    pictures["overlays.png"] = images.make_grid(np.stack(over), columns=4, padding_px=2)
+    pictures["overlays.png"] = media.tile_sheet(np.stack(over), columns=4)
     if metadata["has_alpha"]:
         mattes = [_tile(_on_green(train[i], metadata["background"])) for i in chosen[::2]]
-        pictures["alpha.png"] = images.make_grid(np.stack(mattes), columns=8, padding_px=2)
+        pictures["alpha.png"] = media.tile_sheet(np.stack(mattes), columns=8)
     labels = {name: check["label25"] for name, check in checks.items()}
     pictures["cameras.png"] = capture_drawings.cameras_plot(labels, box_side=box_side)
     angles = {name: check["angles"] for name, check in checks.items()}
@@ -166,7 +166,7 @@ def _draw(
             )
             for source, i, row in flagged[:_SHEET_FRAMES]
         ]
-        pictures["flagged.png"] = images.make_grid(np.stack(tiles), columns=8, padding_px=2)
+        pictures["flagged.png"] = media.tile_sheet(np.stack(tiles), columns=8)
     return pictures
 
 

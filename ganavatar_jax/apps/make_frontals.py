@@ -94,7 +94,7 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     }
     media.save_png(
         opened.folder("samples", "frontals") / "frontals.png",
-        images.make_grid(frames[:64], columns=16, padding_px=2),
+        media.tile_sheet(frames[:64], columns=8),
     )
     opened.mark_done(STAGE, info)
 
