@@ -169,7 +169,9 @@ def _render(
         out = generator.synthesize(g, ws, label, g_config, draws=draws)
         return ws[:, 0], out.image
 
-    with progress.Progress(config.count, unit="frame", title="frontals", every_s=10) as bar:
+    with progress.Progress(
+        config.count, unit="frame", title="frontals", every_s=10, compiles=True
+    ) as bar:
 
         def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
             result = jax.block_until_ready(draw(g, *arrays))
