@@ -9,9 +9,10 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimators, normalization
 from ganavatar_jax.models import expression_mapping
 from ganavatar_jax.training import mapping_step
-from helpers import tiny_gan
+from helpers import captures, tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
+_CAMERA, _W = np.array(captures.LABEL, np.float32), tiny_gan.GENERATOR.w_dim
 
 
 def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
@@ -36,17 +37,17 @@ def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
     assert evaluate.driver_statistics(_CODES, options) is None
 
 
-def _avatar():
+@pytest.fixture(scope="module")
+def person():
     normalizer = normalization.fit(_CODES, ("jawOpen", "eyeBlinkLeft"))
     config = mapping_step.MappingConfig()
-    params = expression_mapping.init(jax.random.key(0), config.network, code_dim=2, w_dim=3)
+    params = expression_mapping.init(jax.random.key(0), config.network, code_dim=2, w_dim=_W)
     g = tiny_gan.make_state().g
-    mean_w, camera = np.zeros(3, np.float32), np.zeros(25, np.float32)
-    return avatar.Avatar(g, tiny_gan.GENERATOR, params, config, normalizer, mean_w, camera)
+    mean_w = np.zeros(_W, np.float32)
+    return avatar.Avatar(g, tiny_gan.GENERATOR, params, config, normalizer, mean_w, _CAMERA)
 
 
-def test_codes_far_from_what_an_avatar_knows_are_cut_off():
-    person = _avatar()
+def test_codes_far_from_what_an_avatar_knows_are_cut_off(person):
     mean, std = person.normalizer.mean, person.normalizer.std
     near, edge, far = (person.encode((mean + k * std)[None]) for k in (1.0, 3.0, 30.0))
     np.testing.assert_allclose(far, edge, rtol=1e-5, atol=1e-6)
@@ -54,12 +55,39 @@ def test_codes_far_from_what_an_avatar_knows_are_cut_off():
     assert np.abs(person.encode((mean + 30 * std)[None], limit=None) - edge).max() > 1e-2
 
 
-def test_codes_of_another_width_are_refused_by_name():
+def test_codes_of_another_width_are_refused_by_name(person):
     with pytest.raises(ValueError, match=r"jawOpen, eyeBlinkLeft; got \(1, 52\)"):
-        _avatar().encode(np.zeros((1, 52), np.float32))
+        person.encode(np.zeros((1, 52), np.float32))
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
 def test_a_gain_that_cannot_be_meant_is_refused(gain):
     with pytest.raises(ValueError, match="driver_gain"):
         experiment.EvaluationConfig(driver_gain=gain)
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (52,)])
+def test_statistics_of_another_width_are_refused(shape, person):
+    statistics = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    with pytest.raises(ValueError, match=r"statistics must be .* \[2\] each; got \[\("):
+        person.encode(_CODES, statistics=statistics)
+
+
+def test_one_camera_serves_all_frames(person):
+    w = person.encode(_CODES)
+    frames = person.render(w, _CAMERA)
+    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))))
+    assert len(frames) == 3
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (16,), (2, 25), (1, 25), (3, 24), (3, 1, 25)])
+def test_cameras_of_another_shape_are_refused_with_the_right_one(shape, person):
+    w = np.zeros((3, _W), np.float32)
+    with pytest.raises(ValueError, match=r"label25 must be \[3, 25\].*got \(.*to_label25"):
+        person.render(w, np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (_W,), (0, _W), (3, 1, _W)])
+def test_latents_of_another_shape_are_refused_with_the_right_one(shape, person):
+    with pytest.raises(ValueError, match=r"w must be \[frames, \d+\].*got \(.*encode"):
+        person.render(np.zeros(shape, np.float32), _CAMERA)
