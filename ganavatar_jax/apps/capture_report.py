@@ -22,6 +22,7 @@ from ganavatar_jax.training import run_dir
 _SHEET_FRAMES, _OVERLAYS = 32, 12
 _BACKDROP = np.array([60, 170, 75], np.float64)  # green: what the matte leaves over shows
 _LISTED_FLAGS = 60
+_VIDEO_FACTS = "video.json"  # what was found while a bare video became a capture
 _TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 
 _CAPTIONS = {
@@ -40,6 +41,23 @@ _STYLE = (
     "img{max-width:100%;border:1px solid #ddd}td,th{padding:.15em 1em .15em 0;text-align:left}"
     ".warning{background:#fff3d6;padding:.4em .8em;border-left:4px solid #e0a100}"
 )
+
+
+def shows(opened: run_dir.RunDir, video: Mapping[str, Any]) -> bool:
+    """Tells whether the report shows what was found in a bare video.
+
+    Args:
+      opened: The run.
+      video: What was found; empty without a video.
+
+    Returns:
+      Whether the last `write_report` was given the same.
+
+    Source: ours.
+    """
+    path = opened.folder("samples", "data") / _VIDEO_FACTS
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    return known == json.loads(json.dumps(dict(video)))
 
 
 def write_report(
@@ -80,6 +98,7 @@ def write_report(
     warnings = metadata.get("alignment", {}).get("warnings", [])
     rows = [row for check in checks.values() for row in check["rows"]]
     files.write_atomic(folder / "frames.json", json.dumps(rows, indent=1))
+    files.write_atomic(folder / _VIDEO_FACTS, json.dumps(dict(video or {}), indent=1))
     facts = {f"video: {key.replace('_', ' ')}": value for key, value in (video or {}).items()}
     page = _page(metadata, checks, pictures, flags=flags, warnings=warnings, extra=facts)
     files.write_atomic(opened.path / "report.html", page)

@@ -18,6 +18,7 @@ from ganavatar_jax.training import parallel as parallel_lib
 
 # Keys that may change when a run folder is used again: how far and how often, not what.
 CHANGEABLE = (
+    "data.video.truth",
     "gan.total_kimg",
     "gan.snapshot_kimg",
     "gan.sample_kimg",

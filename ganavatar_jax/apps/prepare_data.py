@@ -77,7 +77,9 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
                 data, resolved.estimator, capture, progress=show.stage
             )
             _LOG.info("%s: %s", data.source, ", ".join(f"{k} {v}" for k, v in facts.items()))
-            data = dataclasses.replace(data, source=str(capture), format="eg3d")
+            # The truth is compared with and changes nothing in the dataset.
+            made = dataclasses.replace(data.video, truth="")
+            data = dataclasses.replace(data, source=str(capture), format="eg3d", video=made)
         summary = gan_frames.prepare(
             data,
             folder,
@@ -88,7 +90,8 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
     splits = summary["splits"]
     fix = "Check data.source and data.split."
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
-    if summary["rebuilt"] or opened.stage_done(STAGE) is None:
+    current = opened.stage_done(STAGE) is not None and capture_report.shows(opened, facts)
+    if summary["rebuilt"] or not current:
         side = resolved.generator.render.box_warp
         found = capture_report.write_report(opened, folder, box_side=side, video=facts)
         for warning in found["warnings"]:

@@ -54,7 +54,8 @@ def prepare_video(
       video and of an image of 512 pixels, the residual of the alignment.
 
     Raises:
-      DataFormatError: the video cannot be read, or shows no face or several.
+      DataFormatError: the video cannot be read, or shows no face or several; or the truth does not
+        fit it.
       EstimatorError: a model file is missing.
       MissingDependencyError: a package for mattes is missing.
       RunError: the folder cannot be written.
@@ -71,9 +72,11 @@ def prepare_video(
         raise errors.DataFormatError(
             f"{source}: there is no such video. Set data.source to a video file."
         )
+    video = video_file.VideoFile(source, where=str(source))
+    if config.video.truth:
+        video_truth.check(video, config.video.truth)
     _claim(folder, source, config, estimator)
     summary = folder / "summary.json"
-    video = video_file.VideoFile(source, where=str(source))
     if (folder / "dataset.json").is_file() and summary.is_file():
         return _judged(json.loads(summary.read_text()), video, config, folder)
     matter = None

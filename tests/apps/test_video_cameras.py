@@ -158,16 +158,15 @@ def test_exact_cameras_and_mattes_are_found_exact(film, tmp_path):
     assert facts["truth_alpha_iou"] == 1.0
 
 
-def test_a_truth_of_another_length_is_refused(film, tmp_path):
-    path, truth = film
-    video = video_file.VideoFile(path, where="me.mp4")
+def test_a_truth_that_does_not_fit_is_refused_before_anything_is_read(film, tmp_path):
+    asked = config(film[0], cameras="landmarks", truth=str(tmp_path / "nowhere.zip"))
+    with pytest.raises(errors.DataFormatError, match=r"nowhere\.zip: no such"):
+        video_capture.prepare_video(asked, READER, tmp_path / "capture")
     few = layouts.write_eg3d(tmp_path / "few", layouts.actor_shots(4))
-    capture = tmp_path / "capture"
-    capture.mkdir()
-    label = [*np.eye(4).ravel().tolist(), *np.eye(3).ravel().tolist()]
-    (capture / "dataset.json").write_text(json.dumps({"labels": [["images/00/000000.jpg", label]]}))
+    asked = config(film[0], cameras="landmarks", truth=str(few))
     with pytest.raises(errors.DataFormatError, match=rf"expected {FRAMES} frames.*got 4.*truth"):
-        video_truth.compare(video, capture, str(few), focal_px=500.0)
+        video_capture.prepare_video(asked, READER, tmp_path / "capture")
+    assert not (tmp_path / "capture").exists()
 
 
 def test_a_missing_package_is_named_before_anything_is_read(film, tmp_path, monkeypatch):
