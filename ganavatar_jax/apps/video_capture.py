@@ -1,9 +1,10 @@
 """A bare video becomes a capture: landmarks, head poses, crops with mattes, expression codes.
 
 Every stage leaves its result in the capture's folder and is passed over when it is there, so that
-an interrupted run goes on where it stopped:
+an interrupted run goes on where it stopped. Another video or option makes the stages that depend on
+it, and those after them, anew:
 
-    source.json           what the results belong to; another video or option starts anew
+    source.json           what the result of each stage belongs to
     landmarks/00000.npz   landmarks and expression codes of 100 frames each
     structure/            COLMAP's features and matches, while they are needed
     poses.npz             cameras of all frames with a face
@@ -15,6 +16,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,22 @@ from ganavatar_jax.faces import estimators, matters, regions
 _LOG = logging.getLogger(__name__)
 
 _JPEG_QUALITY = 97
-# Options that change nothing in the capture.
-_IDLE_OPTIONS = ("matte_model", "truth")
+# What each stage leaves, in order; what says that the capture is finished comes first.
+_RESULTS = {
+    "landmarks": ("landmarks",),
+    "poses": (video_cameras.POSES_FILE, "structure"),
+    "images": ("dataset.json", "summary.json", "expressions.json", "meta.json", "images", "alpha"),
+}
+# The first stage that an option of a video changes; what is not listed changes them all.
+_FIRST_STAGE = {
+    "cameras": "poses",
+    "pitch_response": "poses",
+    "yaw_response": "poses",
+    "matte": "images",
+}
+# Options that change no result: where files are, and what is only checked or compared.
+_IDLE_OPTIONS = ("matte_model", "truth", "fewest_frames")
+_IDLE_ESTIMATOR_OPTIONS = ("model_path", "allow_download", "num_threads")
 
 
 def prepare_video(
@@ -117,27 +133,50 @@ def _claim(
     config: data_config.DataConfig,
     estimator: estimators.EstimatorConfig,
 ) -> None:
-    """Empties the folder unless its content belongs to this video and these options."""
+    """Removes results that do not belong to this video and these options."""
+    claims = _claims(source, config, estimator)
+    path = files.make_folder(folder) / "source.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    stages = list(_RESULTS)
+    fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
+    if not fresh:
+        return
+    # The last stage first: an interruption leaves what the old claims are right about.
+    for stage in reversed(stages[stages.index(fresh[0]) :]):
+        for name in _RESULTS[stage]:
+            _remove(folder / name)
+    files.write_atomic(path, json.dumps(claims, indent=1))
+
+
+def _claims(
+    source: pathlib.Path, config: data_config.DataConfig, estimator: estimators.EstimatorConfig
+) -> dict[str, Any]:
+    """What each stage depends on besides the stages before it."""
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    video = {k: v for k, v in vars(config.video).items() if k not in _IDLE_OPTIONS}
+    reading = {k: v for k, v in vars(estimator).items() if k not in _IDLE_ESTIMATOR_OPTIONS}
+    claims: dict[str, Any] = {
+        "landmarks": {"sha256": digest, "estimator": reading},
+        "poses": {"crop_extent": config.crop_extent},
+        "images": {"resolution": config.resolution},
+    }
+    for option, value in vars(config.video).items():
+        if option not in _IDLE_OPTIONS:
+            claims[_FIRST_STAGE.get(option, "landmarks")][option] = value
     if config.video.matte == "onnx":
         # Its name, not its content: a finished capture is used where the file is not, too.
-        video["matte_model"] = pathlib.Path(str(config.video.matte_model)).name
-    claim = {
-        "sha256": digest,
-        "resolution": config.resolution,
-        "crop_extent": config.crop_extent,
-        "video": video,
-        "estimator": {k: v for k, v in vars(estimator).items() if k != "model_path"},
-    }
-    path = files.make_folder(folder) / "source.json"
-    if path.is_file() and json.loads(path.read_text()) == json.loads(json.dumps(claim)):
-        return
-    for stale in sorted(folder.rglob("*"), reverse=True):
-        if stale.is_file():
-            stale.unlink()
-    files.write_atomic(path, json.dumps(claim, indent=1))
+        claims["images"]["matte_model"] = pathlib.Path(str(config.video.matte_model)).name
+    return json.loads(json.dumps(claims))
+
+
+def _remove(path: pathlib.Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.write_error(path, error) from error
 
 
 def _write_frames(

@@ -201,6 +201,9 @@ def faces():
         return [frame.load().image for frame in front]
 
 
+RESULTS = ("landmarks", "poses.npz", "images")
+
+
 def config(path, **video):
     options = data_config.VideoConfig(**({"matte": "none", "cameras": "landmarks"} | video))
     return data_config.DataConfig(
@@ -323,13 +326,40 @@ def test_an_interrupted_run_goes_on_where_it_stopped(faces, tmp_path, monkeypatc
     assert made.items() <= {p: p.stat().st_mtime_ns for p in folder.rglob("*")}.items()
 
 
-def test_another_option_starts_anew(faces, tmp_path):
+def _made(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_another_option_makes_anew_what_depends_on_it(faces, tmp_path):
+    layouts.save_video(tmp_path / "me.mp4", faces)
+    folder = tmp_path / "capture"
+    plain = config(tmp_path / "me.mp4")
+    for other, kept in (
+        (dataclasses.replace(plain, resolution=32), {"landmarks", "poses"}),
+        (config(tmp_path / "me.mp4", yaw_response=0.8), {"landmarks"}),
+        (config(tmp_path / "me.mp4", fewest_frames=5), {"landmarks", "poses", "images"}),
+        (config(tmp_path / "me.mp4", max_frames=11), set()),
+    ):
+        video_capture.prepare_video(plain, READER, folder)
+        before = _made(folder)
+        video_capture.prepare_video(other, READER, folder)
+        after = _made(folder)
+        same = {p.relative_to(folder).parts[0] for p in before if after.get(p) == before[p]}
+        changed = {p.relative_to(folder).parts[0] for p in after if after[p] != before.get(p)}
+        assert {name.removesuffix(".npz") for name in same & set(RESULTS)} == kept
+        assert changed & set(RESULTS) == {n for n in RESULTS if n.removesuffix(".npz") not in kept}
+        with eg3d.open_capture(folder) as capture:
+            assert capture.resolution == other.resolution
+            assert len(capture.frames) <= (other.video.max_frames or len(faces))
+
+
+def test_another_video_makes_everything_anew(faces, tmp_path):
     layouts.save_video(tmp_path / "me.mp4", faces)
     prepare(tmp_path / "me.mp4", tmp_path / "capture")
-    other = dataclasses.replace(config(tmp_path / "me.mp4"), resolution=32)
-    video_capture.prepare_video(other, READER, tmp_path / "capture")
-    with eg3d.open_capture(tmp_path / "capture") as capture:
-        assert capture.resolution == 32
+    before = _made(tmp_path / "capture")
+    layouts.save_video(tmp_path / "me.mp4", faces[:11])
+    prepare(tmp_path / "me.mp4", tmp_path / "capture")
+    assert not before.items() & _made(tmp_path / "capture").items()
 
 
 def test_a_read_only_place_is_named(faces, tmp_path):
