@@ -24,8 +24,8 @@ from PIL import Image
 
 from ganavatar_jax.apps import video_cameras, video_landmarks, video_truth
 from ganavatar_jax.core import errors, files
-from ganavatar_jax.core.arrays import UInt8
-from ganavatar_jax.data import data_config
+from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.data import data_config, frame_checks
 from ganavatar_jax.data.formats import video_file
 from ganavatar_jax.faces import estimators, matters, regions
 
@@ -189,35 +189,42 @@ def _write_frames(
     matter: matters.Matter | None,
     progress: video_landmarks.Progress | None,
 ) -> dict[str, Any]:
-    labels, codes, sides = [], {}, []
+    labels, codes, squares = [], {}, []
     starts = video_landmarks.find_starts(tracks.frame)
-    parts = np.searchsorted(starts, np.arange(len(tracks.frame)), side="right") - 1
-    for done, index in enumerate(solved.kept.tolist(), start=1):
-        name = f"{parts[index]:02d}/{tracks.frame[index]:06d}"
+    parts = np.searchsorted(starts, solved.kept, side="right") - 1
+    frames = tracks.frame[solved.kept]
+    names = [f"{part:02d}/{frame:06d}" for part, frame in zip(parts, frames, strict=True)]
+    for name, index in zip(names, solved.kept.tolist(), strict=True):
         pose = solved.cam2world[index]
         region, intrinsics = video_cameras.crop_region(
             video.size, pose, focal_px=solved.focal_px, extent=config.crop_extent
         )
-        sides.append(region.side_px)
+        squares.append(region)
         labels.append(
             [f"images/{name}.jpg", [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]]
         )
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
-        place = folder / "images" / f"{name}.jpg"
-        if not place.is_file():
+    begins = _find_shots(frames, np.array([values for _, values in labels]))
+    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
+    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
+    for index, name in enumerate(names):
+        if due[index]:
+            if matter is not None and begins[index]:
+                matter.forget()
             image = regions.crop(
-                video.read(int(tracks.frame[index])), region, size_px=config.resolution
+                video.read(int(frames[index])), squares[index], size_px=config.resolution
             )
+            place = folder / "images" / f"{name}.jpg"
             _save_frame(place, image, folder / "alpha" / f"{name}.png", matter)
         if progress is not None:
-            progress("images", done, len(solved.kept))
+            progress("images", index + 1, len(names))
     files.write_atomic(
         folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
     )
     background = "scene" if config.video.matte == "none" else "white"
     files.write_atomic(folder / "meta.json", json.dumps({"background": background}))
     files.write_atomic(folder / "dataset.json", json.dumps({"labels": labels}))
-    side_px = float(np.median(sides))
+    side_px = float(np.median([square.side_px for square in squares]))
     error_px = float(np.median(solved.residual_px[solved.kept]))
     return {
         "frames": len(labels),
@@ -230,6 +237,25 @@ def _write_frames(
         "focal_px": solved.focal_px,
         "alignment_residual": round(solved.residual, 5),
     }
+
+
+def _find_shots(
+    frame: Int[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
+) -> Bool[np.ndarray, " k"]:
+    """Marks frames before which the recording has a gap or a cut."""
+    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(frame)))
+    begins[video_landmarks.find_starts(frame)] = True
+    return begins
+
+
+def _find_due(
+    missing: Bool[np.ndarray, " k"], begins: Bool[np.ndarray, " k"]
+) -> Bool[np.ndarray, " k"]:
+    """Marks what a network with a memory must see: each shot up to what is missing of it."""
+    shot = np.cumsum(begins) - 1
+    last = np.full(shot[-1] + 1, -1)
+    np.maximum.at(last, shot[missing], np.flatnonzero(missing))
+    return np.arange(len(missing)) <= last[shot]
 
 
 def _save_frame(

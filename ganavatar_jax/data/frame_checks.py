@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
 
 _BLURRED = 0.35  # Share of the median sharpness below which a frame counts as blurred.
 _HOLE_SHARE = 0.005  # Of the matte's area.
@@ -97,6 +97,21 @@ def turns_deg(
     return turns
 
 
+def find_jumps(turns: Float[np.ndarray, " f"]) -> Bool[np.ndarray, " f"]:
+    """Finds frames before which the head turned far more than it usually does between two.
+
+    Args:
+      turns: From `turns_deg`.
+
+    Returns:
+      Whether each frame comes after a jump.
+
+    Source: ours.
+    """
+    usual = np.median(turns[turns > 0]) if (turns > 0).any() else 0.0
+    return turns > max(_JUMP_DEG, _JUMP_TIMES * usual)
+
+
 def find_flags(
     *,
     sharp: Float[np.ndarray, " f"],
@@ -117,11 +132,10 @@ def find_flags(
 
     Source: ours.
     """
-    usual_turn = np.median(turns[turns > 0]) if (turns > 0).any() else 0.0
     marks = {
         "blur": sharp < _BLURRED * np.median(sharp),
         "alpha holes": holes > _HOLE_SHARE,
         "head cut off": cut > _CUT_SHARE,
-        "pose jump": turns > max(_JUMP_DEG, _JUMP_TIMES * usual_turn),
+        "pose jump": find_jumps(turns),
     }
     return [tuple(k for k, found in marks.items() if found[i]) for i in range(len(sharp))]

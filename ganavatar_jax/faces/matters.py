@@ -5,7 +5,7 @@ from typing import Literal
 from ganavatar_jax.faces import matting, onnx_matting
 
 Method = Literal["closed_form", "fast", "onnx"]
-# Makes mattes of a video's images, called in order of time.
+# Makes mattes of a video's images, called in order of time; `forget` goes before each new shot.
 Matter = matting.SelfieMatter | onnx_matting.OnnxMatter
 
 

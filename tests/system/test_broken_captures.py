@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
@@ -12,13 +13,14 @@ import wave
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganavatar_jax.apps import video_capture
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
-from ganavatar_jax.faces import calibration, estimators, mediapipe_face
+from ganavatar_jax.faces import calibration, estimators, matters, matting, mediapipe_face
 from helpers import layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
@@ -324,6 +326,51 @@ def test_an_interrupted_run_goes_on_where_it_stopped(faces, tmp_path, monkeypatc
     facts = prepare(tmp_path / "me.mp4", folder)
     assert len(list((folder / "images").rglob("*.jpg"))) == facts["frames"]
     assert made.items() <= {p: p.stat().st_mtime_ns for p in folder.rglob("*")}.items()
+
+
+class Counter(matting.SelfieMatter):
+    """A matter whose mattes tell how many images of the shot it has seen."""
+
+    remembers = True
+
+    def __init__(self):
+        self.seen = 0
+
+    def forget(self):
+        self.seen = 0
+
+    def matte(self, image_u8):
+        self.seen += 1
+        alpha = np.full(image_u8.shape[:2], self.seen, np.uint8)
+        return matting.Matte(alpha, image_u8)
+
+
+def test_a_matter_with_a_memory_sees_each_shot_whole(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(matters, "make_matter", lambda *_, **__: Counter())
+    empty = [np.full_like(faces[0], 120)] * 40
+    layouts.save_video(tmp_path / "me.mp4", [*faces, *empty, *faces])
+    asked = config(tmp_path / "me.mp4", matte="onnx", matte_model="rvm.onnx")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    video_capture.prepare_video(asked, READER, whole)
+
+    def interrupt(stage, done, total):
+        if stage == "images" and done == total - 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        video_capture.prepare_video(asked, READER, broken, progress=interrupt)
+    first = {p: p.stat().st_mtime_ns for p in (broken / "alpha" / "00").iterdir()}
+    video_capture.prepare_video(asked, READER, broken)
+    for part in ("00", "01"):
+        mattes = sorted((whole / "alpha" / part).iterdir())
+        seen = [int(np.asarray(Image.open(path)).max()) for path in mattes]
+        # The frames are a selection: the head jumps now and then.
+        assert seen[0] == 1
+        assert all(now in (1, before + 1) for before, now in itertools.pairwise(seen))
+        assert max(seen) > 4
+        for path in mattes:
+            assert (broken / "alpha" / part / path.name).read_bytes() == path.read_bytes()
+    assert {p: p.stat().st_mtime_ns for p in first} == first  # a finished shot is left alone
 
 
 def _made(folder):
