@@ -31,7 +31,7 @@ _CAPTIONS = {
         "Cameras on frames: the cube must hold the head, the blue axis must point where the face "
         "looks, the green dots (the mean head's landmarks) must lie on the face."
     ),
-    "alpha.png": "Frames on green through their matte: no green holes, no old background.",
+    "alpha.png": "Frames on green through their matte: no green in the head, no old background.",
     "cameras.png": "Cameras around the head.",
     "coverage.png": "From which sides the head is seen. Sides never seen will be a guess.",
     "flagged.png": "Flagged frames.",
@@ -120,7 +120,10 @@ def _check_split(source: Any) -> dict[str, Any]:
         sequences.append(example["sequence"].decode())
         matte = (0.0, 0.0)
         if alpha is not None:
-            matte = (frame_checks.hole_share(alpha), frame_checks.cut_share(alpha))
+            matte = (
+                frame_checks.hole_share(alpha, example["label25"]),
+                frame_checks.cut_share(alpha),
+            )
         numbers.append((frame_checks.sharpness(image, alpha), *matte))
     label25, (sharp, holes, cut) = np.stack(labels), np.array(numbers).T
     turns = frame_checks.turns_deg(label25, sequences)
