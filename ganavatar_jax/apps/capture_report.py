@@ -22,7 +22,7 @@ from ganavatar_jax.training import run_dir
 _SHEET_FRAMES, _OVERLAYS = 32, 12
 _BACKDROP = np.array([60, 170, 75], np.float64)  # green: what the matte leaves over shows
 _LISTED_FLAGS = 60
-_VIDEO_FACTS = "video.json"  # what was found while a bare video became a capture
+_SHOWN = "report.json"  # what report.html was written for
 _TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 
 _CAPTIONS = {
@@ -43,21 +43,31 @@ _STYLE = (
 )
 
 
-def shows(opened: run_dir.RunDir, video: Mapping[str, Any]) -> bool:
-    """Tells whether the report shows what was found in a bare video.
+def is_current(
+    opened: run_dir.RunDir, fingerprint: str, *, box_side: float, video: Mapping[str, Any]
+) -> bool:
+    """Tells whether the report would be written again as it is.
 
     Args:
       opened: The run.
-      video: What was found; empty without a video.
+      fingerprint: Of the dataset.
+      box_side: As for `write_report`.
+      video: As for `write_report`.
 
     Returns:
-      Whether the last `write_report` was given the same.
+      Whether the report is there and was given the same.
 
     Source: ours.
     """
-    path = opened.folder("samples", "data") / _VIDEO_FACTS
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    return known == json.loads(json.dumps(dict(video)))
+    path = opened.folder("samples", "data") / _SHOWN
+    if not path.is_file() or not (opened.path / "report.html").is_file():
+        return False
+    return path.read_text() == _describe(fingerprint, box_side, video)
+
+
+def _describe(fingerprint: str, box_side: float, video: Mapping[str, Any]) -> str:
+    shown = {"dataset": fingerprint, "box_side": box_side, "video": dict(video)}
+    return json.dumps(shown, indent=1, sort_keys=True)
 
 
 def write_report(
@@ -98,10 +108,10 @@ def write_report(
     warnings = metadata.get("alignment", {}).get("warnings", [])
     rows = [row for check in checks.values() for row in check["rows"]]
     files.write_atomic(folder / "frames.json", json.dumps(rows, indent=1))
-    files.write_atomic(folder / _VIDEO_FACTS, json.dumps(dict(video or {}), indent=1))
     facts = {f"video: {key.replace('_', ' ')}": value for key, value in (video or {}).items()}
     page = _page(metadata, checks, pictures, flags=flags, warnings=warnings, extra=facts)
     files.write_atomic(opened.path / "report.html", page)
+    files.write_atomic(folder / _SHOWN, _describe(metadata["fingerprint"], box_side, video or {}))
     return {"flags": flags, "warnings": list(warnings)}
 
 

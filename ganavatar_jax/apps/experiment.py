@@ -34,6 +34,9 @@ CHANGEABLE = (
     "tensorboard",
 )
 
+# Stages that compare what they made with the config, and make it anew.
+_RENEWED = ("prepare_data",)
+
 
 @dataclasses.dataclass(frozen=True)
 class FrontalConfig:
@@ -219,7 +222,8 @@ def open_run(
     Source: ours.
     """
     resolved = resolve(config)
-    run = run_dir.open_run(workdir, config_lib.to_dict(resolved), changeable=CHANGEABLE)
+    values = config_lib.to_dict(resolved)
+    run = run_dir.open_run(workdir, values, changeable=CHANGEABLE, renewed=_RENEWED)
     return resolved, run
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+from typing import Any
 
 import ml_collections
 
@@ -90,14 +91,16 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
     splits = summary["splits"]
     fix = "Check data.source and data.split."
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
-    current = opened.stage_done(STAGE) is not None and capture_report.shows(opened, facts)
-    if summary["rebuilt"] or not current:
-        side = resolved.generator.render.box_warp
-        found = capture_report.write_report(opened, folder, box_side=side, video=facts)
+    keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
+    info, known = {key: summary[key] for key in keys}, opened.stage_done(STAGE)
+    renewed = summary["rebuilt"] or known is None or any(known.get(k) != info[k] for k in keys)
+    shown: dict[str, Any] = {"box_side": resolved.generator.render.box_warp, "video": facts}
+    if renewed or not capture_report.is_current(opened, summary["fingerprint"], **shown):
+        found = capture_report.write_report(opened, folder, **shown)
         for warning in found["warnings"]:
             _LOG.warning("%s: %s", resolved.data.source, warning)
-        keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
-        opened.mark_done(STAGE, {key: summary[key] for key in keys} | {"flags": found["flags"]})
+        if renewed:  # Otherwise later stages would take it for another dataset.
+            opened.mark_done(STAGE, info | {"flags": found["flags"]})
 
 
 class _Bars:

@@ -3,6 +3,7 @@
 import pytest
 
 from ganavatar_jax.apps import command_line, experiment, prepare_data, video_capture
+from ganavatar_jax.core import errors
 from helpers import layouts
 
 
@@ -37,6 +38,28 @@ def test_a_truth_named_later_reaches_the_report_and_leaves_the_dataset(film, tmp
     assert opened.stage_done(prepare_data.STAGE) == done  # no later stage is stale
     assert {p: p.stat().st_mtime_ns for p in data} == data
 
+    film.generator.render.box_warp = 0.8  # nothing is trained yet: all options may change
+    resolved, opened = experiment.open_run(film, run)
+    prepare_data.prepare(resolved, opened)
+    assert {p: p.stat().st_mtime_ns for p in data} == data
+
     written = (run / "report.html").stat().st_mtime_ns
     prepare_data.prepare(resolved, opened)
     assert (run / "report.html").stat().st_mtime_ns == written
+    (run / "samples" / "data" / "report.json").unlink()  # as if interrupted before the report
+    prepare_data.prepare(resolved, opened)
+    assert (run / "report.html").stat().st_mtime_ns > written
+    assert opened.stage_done(prepare_data.STAGE) == done
+
+
+def test_another_dataset_is_told_to_later_stages(film, tmp_path):
+    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    prepare_data.prepare(resolved, opened)
+    film.data.split.test_fraction = 0.3
+    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    prepare_data.prepare(resolved, opened)
+    assert opened.stage_done(prepare_data.STAGE)["splits"] == {"train": 7, "test": 3}
+    opened.metrics.write_text("{}")  # training has begun
+    film.data.split.test_fraction = 0.2
+    with pytest.raises(errors.RunError, match="data.split.test_fraction"):
+        experiment.open_run(film, tmp_path / "run")
