@@ -41,6 +41,8 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
     resolved, opened = experiment.open_run(config, workdir)
+    if opened.stage_done(make_frontals.STAGE) is None:
+        make_frontals.make_reader(resolved)  # A missing file is told now, not after the training.
     stale = False
     for name, stage in _STAGES:
         before = opened.stage_done(name)
