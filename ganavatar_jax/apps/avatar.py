@@ -62,6 +62,7 @@ class Avatar:
 
         Raises:
           RunError: the folder holds no finished avatar.
+          ConfigError: its config is of another version.
           WeightError: its weights are damaged.
 
         Source: ours.
@@ -69,7 +70,12 @@ class Avatar:
         path = pathlib.Path(workdir)
         if not (path / "config.json").is_file():
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
-        stored = json.loads((path / "config.json").read_text())
+        try:
+            stored = json.loads((path / "config.json").read_text())
+        except ValueError as error:
+            raise errors.RunError(
+                f"{path}: config.json is damaged ({error}). Restore it, or train in a new folder."
+            ) from error
         resolved = config_lib.resolve(experiment.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 

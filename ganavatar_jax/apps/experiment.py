@@ -75,6 +75,8 @@ class FrontalConfig:
     def __post_init__(self) -> None:
         if self.count < 8:
             raise ValueError(f"count must be at least 8; got {self.count}.")
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed must not be negative; got {self.first_seed}.")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."

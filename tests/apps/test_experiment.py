@@ -91,3 +91,11 @@ def test_cameras_of_another_shape_are_refused_with_the_right_one(shape, person):
 def test_latents_of_another_shape_are_refused_with_the_right_one(shape, person):
     with pytest.raises(ValueError, match=r"w must be \[frames, \d+\].*got \(.*encode"):
         person.render(np.zeros(shape, np.float32), _CAMERA)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(errors.RunError, match="expected a run folder with config.json"):
+        avatar.Avatar.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(errors.RunError, match=r"config\.json is damaged"):
+        avatar.Avatar.load(tmp_path)

@@ -9,6 +9,7 @@ from ganavatar_jax.core import errors
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
+        ("gan", "init", "nowhere", r"gan\.init: .*got 'nowhere'"),
         ("estimator", "model_path", "nowhere.task", r"nowhere\.task: expected the file"),
         ("estimator", "calibration", "nowhere.json", r"nowhere\.json"),
         ("mapping", "coefficients", ("smile",), r"mapping\.coefficients: .*got smile"),
