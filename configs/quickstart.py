@@ -18,5 +18,8 @@ def get_config(variant: str = "full") -> ml_collections.ConfigDict:
     if variant == "smoke":
         return presets.smoke(config)
     if variant != "full":
-        raise ValueError(f"variants of this config: full, smoke; got {variant!r}.")
+        raise ValueError(
+            f"variants of this config: full, smoke; got {variant!r}. It is small already: leave "
+            "the variant out."
+        )
     return config

@@ -133,14 +133,11 @@ def write_named(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
     if path.suffix not in NAMED_SUFFIXES:
         raise errors.WeightError(f"{path}: expected a name in {', '.join(NAMED_SUFFIXES)}")
     with files.atomic_path(path) as temporary:
-        try:
-            if path.suffix == ".safetensors":
-                # "format" tells other readers that the layout is torch's.
-                data = safetensors.numpy.save(dict(tensors), metadata={"format": "pt"})
-                temporary.write_bytes(data)
-            elif path.suffix == ".npz":
-                np.savez(temporary, allow_pickle=False, **tensors)
-            else:
-                torch_write.write_archive(temporary, tensors)
-        except OSError as error:
-            raise files.write_error(path, error) from error
+        if path.suffix == ".safetensors":
+            # "format" tells other readers that the layout is torch's.
+            data = safetensors.numpy.save(dict(tensors), metadata={"format": "pt"})
+            temporary.write_bytes(data)
+        elif path.suffix == ".npz":
+            np.savez(temporary, allow_pickle=False, **tensors)
+        else:
+            torch_write.write_archive(temporary, tensors)

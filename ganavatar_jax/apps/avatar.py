@@ -62,6 +62,7 @@ class Avatar:
 
         Raises:
           RunError: the folder holds no finished avatar.
+          ConfigError: its config is of another version.
           WeightError: its weights are damaged.
 
         Source: ours.
@@ -69,7 +70,12 @@ class Avatar:
         path = pathlib.Path(workdir)
         if not (path / "config.json").is_file():
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
-        stored = json.loads((path / "config.json").read_text())
+        try:
+            stored = json.loads((path / "config.json").read_text())
+        except ValueError as error:
+            raise errors.RunError(
+                f"{path}: config.json is damaged ({error}). Restore it, or train in a new folder."
+            ) from error
         resolved = config_lib.resolve(experiment.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
@@ -139,7 +145,7 @@ class Avatar:
           One w a frame.
 
         Raises:
-          ValueError: codes have another width than `names`.
+          ValueError: codes or statistics have another width than `names`.
 
         Source: GAN-Avatar (Kabadayi et al. 2024); the change of statistics is ours.
         """
@@ -149,9 +155,15 @@ class Avatar:
                 f"codes must be [frames, {len(self.names)}], columns {', '.join(self.names)}; got "
                 f"{codes.shape}. Select them by name."
             )
-        normalized = self.normalizer.apply(
-            codes if statistics is None else self._restate(codes, *statistics)
-        )
+        if statistics is not None:
+            shapes = [np.shape(part) for part in statistics]
+            if shapes != [(len(self.names),)] * 2:
+                raise ValueError(
+                    f"statistics must be mean and standard deviation, [{len(self.names)}] each; "
+                    f"got {shapes}. Take them over the driver's codes, frame by frame."
+                )
+            codes = self._restate(codes, *statistics)
+        normalized = self.normalizer.apply(codes)
         if limit is not None:
             normalized = np.clip(normalized, -limit, limit)
         predict = jax.jit(
@@ -163,27 +175,41 @@ class Avatar:
 
     def render(
         self,
-        w: Float[np.ndarray, "f d"],
-        label25: Float[np.ndarray, "f 25"],
+        w: Float[np.ndarray, "..."],
+        label25: Float[np.ndarray, "..."],
         *,
         batch_size: int = 8,
     ) -> UInt8[np.ndarray, "f h w 3"]:
         """Renders frames, deterministically.
 
         Args:
-          w: One latent a frame.
-          label25: One camera a frame.
+          w: One latent a frame, [f, w_dim].
+          label25: One camera a frame, [f, 25], or one for all, [25].
           batch_size: Frames rendered at once.
 
         Returns:
           Images, 0..255.
 
+        Raises:
+          ValueError: w or label25 have another shape, or batch_size is below 1.
+
         Source: EG3D (Chan et al. 2022).
         """
+        w, label25 = np.asarray(w), np.asarray(label25)
+        if w.ndim != 2 or w.shape[1] != self.g_config.w_dim or not len(w):
+            raise ValueError(
+                f"w must be [frames, {self.g_config.w_dim}], one latent a frame; got {w.shape}. "
+                "Make it with encode()."
+            )
+        if label25.shape == (25,):
+            label25 = np.tile(label25, (len(w), 1))
+        if label25.shape != (len(w), 25):
+            raise ValueError(
+                f"label25 must be [{len(w)}, 25], one camera a frame of w, or [25], one for all; "
+                f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
+            )
         image = chunks.map_in_chunks(
-            lambda arrays: self._draw(dict(self.g), *arrays),
-            (np.asarray(w), np.asarray(label25)),
-            chunk=min(batch_size, len(w)),
+            lambda arrays: self._draw(dict(self.g), *arrays), (w, label25), chunk=batch_size
         )
         return images.to_u8(image)
 

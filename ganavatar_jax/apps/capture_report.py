@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ganavatar_jax.apps import capture_drawings, media
-from ganavatar_jax.core import files, images
+from ganavatar_jax.core import files
 from ganavatar_jax.data import alignment, frame_checks
 from ganavatar_jax.data.builders import gan_frames, storage
 from ganavatar_jax.training import run_dir
@@ -22,6 +22,7 @@ from ganavatar_jax.training import run_dir
 _SHEET_FRAMES, _OVERLAYS = 32, 12
 _BACKDROP = np.array([60, 170, 75], np.float64)  # green: what the matte leaves over shows
 _LISTED_FLAGS = 60
+_SHOWN = "report.json"  # what report.html was written for
 _TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 
 _CAPTIONS = {
@@ -30,7 +31,7 @@ _CAPTIONS = {
         "Cameras on frames: the cube must hold the head, the blue axis must point where the face "
         "looks, the green dots (the mean head's landmarks) must lie on the face."
     ),
-    "alpha.png": "Frames on green through their matte: no green holes, no old background.",
+    "alpha.png": "Frames on green through their matte: no green in the head, no old background.",
     "cameras.png": "Cameras around the head.",
     "coverage.png": "From which sides the head is seen. Sides never seen will be a guess.",
     "flagged.png": "Flagged frames.",
@@ -40,6 +41,33 @@ _STYLE = (
     "img{max-width:100%;border:1px solid #ddd}td,th{padding:.15em 1em .15em 0;text-align:left}"
     ".warning{background:#fff3d6;padding:.4em .8em;border-left:4px solid #e0a100}"
 )
+
+
+def is_current(
+    opened: run_dir.RunDir, fingerprint: str, *, box_side: float, video: Mapping[str, Any]
+) -> bool:
+    """Tells whether the report would be written again as it is.
+
+    Args:
+      opened: The run.
+      fingerprint: Of the dataset.
+      box_side: As for `write_report`.
+      video: As for `write_report`.
+
+    Returns:
+      Whether the report is there and was given the same.
+
+    Source: ours.
+    """
+    path = opened.folder("samples", "data") / _SHOWN
+    if not path.is_file() or not (opened.path / "report.html").is_file():
+        return False
+    return path.read_text() == _describe(fingerprint, box_side, video)
+
+
+def _describe(fingerprint: str, box_side: float, video: Mapping[str, Any]) -> str:
+    shown = {"dataset": fingerprint, "box_side": box_side, "video": dict(video)}
+    return json.dumps(shown, indent=1, sort_keys=True)
 
 
 def write_report(
@@ -83,6 +111,7 @@ def write_report(
     facts = {f"video: {key.replace('_', ' ')}": value for key, value in (video or {}).items()}
     page = _page(metadata, checks, pictures, flags=flags, warnings=warnings, extra=facts)
     files.write_atomic(opened.path / "report.html", page)
+    files.write_atomic(folder / _SHOWN, _describe(metadata["fingerprint"], box_side, video or {}))
     return {"flags": flags, "warnings": list(warnings)}
 
 
@@ -101,7 +130,10 @@ def _check_split(source: Any) -> dict[str, Any]:
         sequences.append(example["sequence"].decode())
         matte = (0.0, 0.0)
         if alpha is not None:
-            matte = (frame_checks.hole_share(alpha), frame_checks.cut_share(alpha))
+            matte = (
+                frame_checks.hole_share(alpha, example["label25"]),
+                frame_checks.cut_share(alpha),
+            )
         numbers.append((frame_checks.sharpness(image, alpha), *matte))
     label25, (sharp, holes, cut) = np.stack(labels), np.array(numbers).T
     turns = frame_checks.turns_deg(label25, sequences)
@@ -134,7 +166,7 @@ def _draw(
     train = sources["train"]
     chosen = [round(i * (len(train) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)]
     sheet = np.stack([_tile(storage.decode_png(train[i]["image"])) for i in chosen])
-    pictures = {"train.png": images.make_grid(sheet, columns=8, padding_px=2)}
+    pictures = {"train.png": media.tile_sheet(sheet, columns=8)}
     landmarks = alignment.load_head_landmarks().model.mean
     over = [
         capture_drawings.overlay(
@@ -145,10 +177,10 @@ def _draw(
         )
         for i in chosen[:: _SHEET_FRAMES // _OVERLAYS][:_OVERLAYS]
     ]
-    pictures["overlays.png"] = images.make_grid(np.stack(over), columns=4, padding_px=2)
+    pictures["overlays.png"] = media.tile_sheet(np.stack(over), columns=4)
     if metadata["has_alpha"]:
         mattes = [_tile(_on_green(train[i], metadata["background"])) for i in chosen[::2]]
-        pictures["alpha.png"] = images.make_grid(np.stack(mattes), columns=8, padding_px=2)
+        pictures["alpha.png"] = media.tile_sheet(np.stack(mattes), columns=8)
     labels = {name: check["label25"] for name, check in checks.items()}
     pictures["cameras.png"] = capture_drawings.cameras_plot(labels, box_side=box_side)
     angles = {name: check["angles"] for name, check in checks.items()}
@@ -166,7 +198,7 @@ def _draw(
             )
             for source, i, row in flagged[:_SHEET_FRAMES]
         ]
-        pictures["flagged.png"] = images.make_grid(np.stack(tiles), columns=8, padding_px=2)
+        pictures["flagged.png"] = media.tile_sheet(np.stack(tiles), columns=8)
     return pictures
 
 

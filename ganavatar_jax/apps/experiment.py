@@ -18,6 +18,7 @@ from ganavatar_jax.training import parallel as parallel_lib
 
 # Keys that may change when a run folder is used again: how far and how often, not what.
 CHANGEABLE = (
+    "data.video.truth",
     "gan.total_kimg",
     "gan.snapshot_kimg",
     "gan.sample_kimg",
@@ -33,6 +34,9 @@ CHANGEABLE = (
     "compile_cache",
     "tensorboard",
 )
+
+# Stages that compare what they made with the config, and make it anew.
+_RENEWED = ("prepare_data",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,8 @@ class FrontalConfig:
     def __post_init__(self) -> None:
         if self.count < 8:
             raise ValueError(f"count must be at least 8; got {self.count}.")
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed must not be negative; got {self.first_seed}.")
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
@@ -281,7 +287,8 @@ def open_run(
     Source: ours.
     """
     resolved = resolve(config)
-    run = run_dir.open_run(workdir, config_lib.to_dict(resolved), changeable=CHANGEABLE)
+    values = config_lib.to_dict(resolved)
+    run = run_dir.open_run(workdir, values, changeable=CHANGEABLE, renewed=_RENEWED)
     return resolved, run
 
 

@@ -39,6 +39,26 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     make(resolved, opened)
 
 
+def make_reader(resolved: experiment.ExperimentConfig) -> estimators.Estimator:
+    """Sets up the estimator that reads the renders.
+
+    Args:
+      resolved: The configuration.
+
+    Returns:
+      The estimator; it reads what the mapping takes.
+
+    Raises:
+      EstimatorError: the estimator cannot be set up.
+      ConfigError: mapping.coefficients asks for what it does not read.
+
+    Source: ours.
+    """
+    estimator = estimators.make_estimator(resolved.estimator)
+    experiment.refuse_unread(resolved.mapping.coefficients, estimator.names, resolved.estimator)
+    return estimator
+
+
 def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Samples, renders, estimates, and writes the pairs with a held-out part.
 
@@ -54,8 +74,7 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """
     config = resolved.frontal
     g = avatar.load_generator(resolved, opened)
-    estimator = estimators.make_estimator(resolved.estimator)
-    experiment.refuse_unread(resolved.mapping.coefficients, estimator.names, resolved.estimator)
+    estimator = make_reader(resolved)
     seeds = config.first_seed + np.arange(config.count)
     label25 = avatar.frontal_label25(config)
     z = _latents(seeds, resolved, opened)
@@ -94,7 +113,7 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
     }
     media.save_png(
         opened.folder("samples", "frontals") / "frontals.png",
-        images.make_grid(frames[:64], columns=16, padding_px=2),
+        media.tile_sheet(frames[:64], columns=8),
     )
     opened.mark_done(STAGE, info)
 
@@ -169,7 +188,9 @@ def _render(
         out = generator.synthesize(g, ws, label, g_config, draws=draws)
         return ws[:, 0], out.image
 
-    with progress.Progress(config.count, unit="frame", title="frontals", every_s=10) as bar:
+    with progress.Progress(
+        config.count, unit="frame", title="frontals", every_s=10, compiles=True
+    ) as bar:
 
         def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
             result = jax.block_until_ready(draw(g, *arrays))

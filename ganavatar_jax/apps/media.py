@@ -15,7 +15,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from PIL import Image, ImageDraw, ImageFont
 
-from ganavatar_jax.core import files
+from ganavatar_jax.core import files, images
 from ganavatar_jax.core.arrays import Float, UInt8
 
 ImageU8 = UInt8[np.ndarray, "h w 3"]
@@ -140,6 +140,28 @@ def upscale(
     return np.asarray(Image.fromarray(image_u8).resize(size, Image.Resampling.LANCZOS))
 
 
+def tile_sheet(
+    images_u8: UInt8[np.ndarray, "f h w 3"], *, columns: int, min_side_px: int = 128
+) -> PictureU8:
+    """Tiles images row by row into one picture, enlarged where they are small.
+
+    Args:
+      images_u8: The images.
+      columns: Tiles in a row.
+      min_side_px: Least length of an image's shorter side, pixels.
+
+    Returns:
+      The picture.
+
+    Raises:
+      ValueError: columns is not positive or there is no image.
+
+    Source: ours.
+    """
+    shown = [upscale(image, min_side_px=min_side_px) for image in images_u8]
+    return images.make_grid(np.stack(shown), columns=columns, padding_px=2)
+
+
 def side_by_side(
     columns: Mapping[str, ImageU8], *, min_side_px: int = 256, gap_px: int = 8
 ) -> PictureU8:
@@ -185,14 +207,14 @@ def contact_sheet(
 
     Source: ours.
     """
-    shapes = {images.shape for images in columns.values()}
+    shapes = {column.shape for column in columns.values()}
     rows = next(iter(shapes))[0] if shapes else 0
     if len(shapes) != 1 or rows == 0 or len(row_labels) not in (0, rows):
         raise ValueError(
             f"a sheet needs columns of equal shape and no or one label per row; got shapes "
             f"{sorted(shapes)} and {len(row_labels)} row labels."
         )
-    tiles = [[upscale(i, min_side_px=tile_px) for i in images] for images in columns.values()]
+    tiles = [[upscale(i, min_side_px=tile_px) for i in column] for column in columns.values()]
     height, width = tiles[0][0].shape[:2]
     font = ImageFont.load_default(size=max(13, min(height, width) // 14))
     header = max(_text_size(label, font)[1] for label in columns) + 2 * gap_px

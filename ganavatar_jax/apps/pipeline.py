@@ -12,6 +12,7 @@ from ganavatar_jax.apps import (
     render,
     train_gan,
     train_mapping,
+    weights,
 )
 
 _STAGES = (
@@ -41,6 +42,11 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
     resolved, opened = experiment.open_run(config, workdir)
+    # What later stages lack is told now, not after the earlier ones.
+    if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
+        weights.locate(resolved.gan.init)
+    if opened.stage_done(make_frontals.STAGE) is None:
+        make_frontals.make_reader(resolved)
     stale = False
     for name, stage in _STAGES:
         before = opened.stage_done(name)

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+from typing import Any
 
 import ml_collections
 
@@ -77,7 +78,9 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
                 data, resolved.estimator, capture, progress=show.stage
             )
             _LOG.info("%s: %s", data.source, ", ".join(f"{k} {v}" for k, v in facts.items()))
-            data = dataclasses.replace(data, source=str(capture), format="eg3d")
+            # The truth is compared with and changes nothing in the dataset.
+            made = dataclasses.replace(data.video, truth="")
+            data = dataclasses.replace(data, source=str(capture), format="eg3d", video=made)
         summary = gan_frames.prepare(
             data,
             folder,
@@ -88,13 +91,16 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
     splits = summary["splits"]
     fix = "Check data.source and data.split."
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
-    if summary["rebuilt"] or opened.stage_done(STAGE) is None:
-        side = resolved.generator.render.box_warp
-        found = capture_report.write_report(opened, folder, box_side=side, video=facts)
+    keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
+    info, known = {key: summary[key] for key in keys}, opened.stage_done(STAGE)
+    renewed = summary["rebuilt"] or known is None or any(known.get(k) != info[k] for k in keys)
+    shown: dict[str, Any] = {"box_side": resolved.generator.render.box_warp, "video": facts}
+    if renewed or not capture_report.is_current(opened, summary["fingerprint"], **shown):
+        found = capture_report.write_report(opened, folder, **shown)
         for warning in found["warnings"]:
             _LOG.warning("%s: %s", resolved.data.source, warning)
-        keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
-        opened.mark_done(STAGE, {key: summary[key] for key in keys} | {"flags": found["flags"]})
+        if renewed:  # Otherwise later stages would take it for another dataset.
+            opened.mark_done(STAGE, info | {"flags": found["flags"]})
 
 
 class _Bars:

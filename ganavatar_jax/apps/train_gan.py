@@ -231,7 +231,7 @@ def _sample_drawer(
         tiles = np.concatenate([images.to_u8(draw(g, row)) for row in rows])
         if opened.primary:
             name = f"{round(kimg * 1000):08d}_images.png"
-            grid = images.make_grid(tiles, columns=_SAMPLE_COLUMNS, padding_px=2)
+            grid = media.tile_sheet(tiles, columns=_SAMPLE_COLUMNS)
             media.save_png(opened.folder("samples", "gan") / name, grid)
 
     return draw_samples

@@ -148,7 +148,7 @@ def _optimize(
         tensorboard_dir=opened.folder("tensorboard", "mapping") if resolved.tensorboard else None,
         primary=opened.primary,
     )
-    bar = progress.Progress(total, unit="it", title=STAGE, every_s=10)
+    bar = progress.Progress(total, unit="it", title=STAGE, every_s=10, compiles=True)
     validate = _validator(g, pairs["validation"], shared, resolved)
     photometric_last = config.steps > 0
     with writer, bar:

@@ -71,6 +71,27 @@ class Solved(NamedTuple):
     cameras: str
 
 
+def check_available(
+    config: data_config.DataConfig, estimator: estimators.EstimatorConfig, folder: pathlib.Path
+) -> None:
+    """Refuses to begin what `solve` cannot finish.
+
+    Args:
+      config: `video` says how cameras are found.
+      estimator: Whether a missing model file may be fetched.
+      folder: Where `solve` leaves its result; once it is there, nothing is needed.
+
+    Raises:
+      MissingDependencyError: pycolmap is needed and not installed.
+      EstimatorError: the segmenter's file is needed and missing.
+
+    Source: ours.
+    """
+    if config.video.cameras == "colmap" and not (folder / POSES_FILE).is_file():
+        video_structure.check_available()
+        _load_segmenter(config, estimator)
+
+
 def solve(
     video: video_file.VideoFile,
     config: data_config.DataConfig,
@@ -108,7 +129,13 @@ def solve(
     refined = None
     if config.video.cameras == "colmap":
         refined = _from_structure(
-            video, config, tracks, solved, folder=folder / "structure", progress=progress
+            video,
+            config,
+            tracks,
+            solved,
+            segmenter=_load_segmenter(config, estimator),
+            folder=folder / "structure",
+            progress=progress,
         )
     if refined is None:
         response = (config.video.yaw_response, config.video.pitch_response)
@@ -198,6 +225,7 @@ def _from_structure(
     tracks: video_landmarks.Tracks,
     start: Solved,
     *,
+    segmenter: matting.SelfieSegmenter,
     folder: pathlib.Path,
     progress: video_landmarks.Progress | None,
 ) -> Solved | None:
@@ -208,7 +236,7 @@ def _from_structure(
         crop_region(video.size, pose, focal_px=focal, extent=config.crop_extent)[0]
         for pose in poses
     ]
-    pictures = _pictures(video, config, tracks, kept, squares)
+    pictures = _pictures(video, tracks, kept, squares, segmenter=segmenter)
     intrinsics = _crop_intrinsics(video.size, squares, focal)
     video_structure.match_pictures(folder, pictures, poses, intrinsics, progress=progress)
     found, residual = None, start.residual
@@ -250,16 +278,23 @@ def _from_structure(
     )
 
 
+def _load_segmenter(
+    config: data_config.DataConfig, estimator: estimators.EstimatorConfig
+) -> matting.SelfieSegmenter:
+    """Loads what tells the head from the background where features are looked for."""
+    given = config.video.matte_model if config.video.matte != "onnx" else None
+    return matting.SelfieSegmenter(model_path=given, allow_download=estimator.allow_download)
+
+
 def _pictures(
     video: video_file.VideoFile,
-    config: data_config.DataConfig,
     tracks: video_landmarks.Tracks,
     kept: Int[np.ndarray, " k"],
     squares: list[regions.Region],
+    *,
+    segmenter: matting.SelfieSegmenter,
 ) -> Iterator[tuple[UInt8[np.ndarray, "s s 3"], Bool[np.ndarray, "s s"]]]:
     """Yields crops, and where they show the rigid part of the head."""
-    given = config.video.matte_model if config.video.matte != "onnx" else None
-    segmenter = matting.SelfieSegmenter(model_path=given)
     steps = (np.arange(_PICTURE_PX) + 0.5) / _PICTURE_PX
     size = _PICTURE_PX, _PICTURE_PX
     for index, square in zip(kept.tolist(), squares, strict=True):

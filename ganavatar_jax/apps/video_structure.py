@@ -186,7 +186,7 @@ def adjust(
     adjustment.ceres.solver_options.function_tolerance = 1e-5
     adjustment.ceres.solver_options.num_threads = _WORKERS
     if model.num_points3D():
-        pycolmap.bundle_adjustment(model, adjustment)
+        _adjust_bundle(pycolmap, model, adjustment)
     return _read(model, cam2world, intrinsics_px)
 
 
@@ -243,6 +243,16 @@ def _start(
         fresh = pycolmap.Image(name=image.name, camera_id=image.camera_id, image_id=image.image_id)
         model.add_image_with_trivial_frame(fresh, pose)
     return model
+
+
+def _adjust_bundle(pycolmap: Any, model: Any, options: Any) -> None:
+    """Does what `pycolmap.bundle_adjustment` does, which turns COLMAP's own log on again."""
+    pycolmap.ObservationManager(model).filter_observations_with_negative_depth()
+    scope = pycolmap.BundleAdjustmentConfig()
+    for number in model.reg_image_ids():
+        scope.add_image(number)
+    scope.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    pycolmap.create_default_bundle_adjuster(options, scope, model).solve()
 
 
 def _read(model: Any, cam2world: np.ndarray, intrinsics_px: np.ndarray) -> Structure:

@@ -1,7 +1,9 @@
 """How far a capture made of a video lies from the truth, where that is known."""
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -14,6 +16,22 @@ from ganavatar_jax.faces import regions
 from ganavatar_jax.geometry import pose_errors
 
 _YAW_DEG = 45.0  # Beyond, half of the face is hidden.
+
+
+def check(video: video_file.VideoFile, truth: str) -> None:
+    """Makes sure, before anything is made, that `compare` will find what it needs.
+
+    Args:
+      video: The recording.
+      truth: A capture in EG3D's layout; its frame i is frame i of the video.
+
+    Raises:
+      DataFormatError: the truth is no such capture, or of another number of frames.
+
+    Source: ours.
+    """
+    with _open(video, truth):
+        pass
 
 
 def compare(
@@ -40,13 +58,7 @@ def compare(
     labels = json.loads((capture / "dataset.json").read_text())["labels"]
     numbers = [int(pathlib.PurePath(name).stem) for name, _ in labels]
     label25 = np.array([values for _, values in labels], np.float64)
-    with eg3d.open_capture(pathlib.Path(truth).expanduser()) as known:
-        if len(known.frames) != video.count:
-            raise errors.DataFormatError(
-                f"{truth}: expected {video.count} frames, as many as the video has; got "
-                f"{len(known.frames)}. Set data.video.truth to the capture that the video "
-                "shows, or leave it empty."
-            )
+    with _open(video, truth) as known:
         frames = [known.frames[number] for number in numbers]
         true25 = np.stack([frame.label25 for frame in frames]).astype(np.float64)
         facts = _compare_poses(label25[:, :16].reshape(-1, 4, 4), true25[:, :16].reshape(-1, 4, 4))
@@ -58,6 +70,18 @@ def compare(
                 overlaps.append(_overlap(mine, frame, region, video.size))
             facts["truth_alpha_iou"] = round(float(np.median(overlaps)), 4)
     return facts
+
+
+@contextlib.contextmanager
+def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
+    with eg3d.open_capture(pathlib.Path(truth).expanduser()) as known:
+        if len(known.frames) != video.count:
+            raise errors.DataFormatError(
+                f"{truth}: expected {video.count} frames, as many as the video has; got "
+                f"{len(known.frames)}. Set data.video.truth to the capture that the video "
+                "shows, or leave it empty."
+            )
+        yield known
 
 
 def _compare_poses(

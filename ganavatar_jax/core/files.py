@@ -25,7 +25,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       A context manager whose value is the path to write to.
 
     Raises:
-      RunError: the folder cannot be made, or the finished file cannot be moved into place.
+      RunError: the folder cannot be made, the block meets an error of the system (a full disk),
+        or the finished file cannot be moved into place.
 
     Source: ours.
     """
@@ -34,12 +35,11 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     make_folder(target.parent)
     try:
         yield temporary
-        try:
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        except OSError as error:
-            raise write_error(target, error) from error
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise write_error(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,10 +58,7 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
-        try:
-            temporary.write_bytes(data)
-        except OSError as error:
-            raise write_error(path, error) from error
+        temporary.write_bytes(data)
 
 
 def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -58,9 +58,8 @@ def save_params(
             mode = temporary.stat().st_mode  # safetensors makes files only their owner may read
             safetensors.numpy.save_file(tensors, temporary, metadata=entry)
             temporary.chmod(mode)
-        except (OSError, safetensors.SafetensorError) as error:
-            reason = error if isinstance(error, OSError) else OSError(str(error))
-            raise files.write_error(path, reason) from error
+        except safetensors.SafetensorError as error:
+            raise files.write_error(path, OSError(str(error))) from error
 
 
 def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -94,7 +94,13 @@ class SelfieSegmenter:
 
 
 class SelfieMatter:
-    """Makes mattes of square images. Not safe to share by threads."""
+    """Makes mattes of square images. Not safe to share by threads.
+
+    Attributes:
+      remembers: Whether a matte depends on the images before it.
+    """
+
+    remembers = False
 
     def __init__(
         self, *, method: Method, model_path: str | None = None, allow_download: bool = True
@@ -128,6 +134,9 @@ class SelfieMatter:
             alpha = self._refine(image_u8, alpha)
         foreground = free_colors(image_u8, alpha)
         return Matte(to_u8(alpha), to_u8(foreground))
+
+    def forget(self) -> None:
+        """Begins a new shot, which makes no difference here."""
 
     def _refine(
         self, image_u8: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]

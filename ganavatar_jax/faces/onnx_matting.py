@@ -60,9 +60,18 @@ class OnnxMatter:
         self._outputs = [node.name for node in session.get_outputs()]
         self._image = self._find_layout()
         self._side, self._dtype = self._image_side(), self._number_type()
-        self._memory = {f"{name}i": np.zeros((1, 1, 1, 1), self._dtype) for name in _STATES}
+        self.forget()
         if "fgr" not in self._outputs:
             matting.import_pymatting()  # Told here if it is missing, not at the first frame.
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a matte depends on the images before it."""
+        return set(self._inputs) == _RECURRENT
+
+    def forget(self) -> None:
+        """Begins a new shot: what was seen before says nothing about it."""
+        self._memory = {f"{name}i": np.zeros((1, 1, 1, 1), self._dtype) for name in _STATES}
 
     def matte(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> matting.Matte:
         """Separates the person from the background.
@@ -82,7 +91,7 @@ class OnnxMatter:
             picture = picture.resize((side, side), Image.Resampling.BICUBIC)
         color = np.asarray(picture, np.float32) / 255.0
         found = self._run(color)
-        alpha = self._plane(found["pha" if self._is_recurrent else self._outputs[0]], side)
+        alpha = self._plane(found["pha" if self.remembers else self._outputs[0]], side)
         size = image_u8.shape[1], image_u8.shape[0]
         if side < image_u8.shape[0]:
             large = matting.follow_colors(alpha, color.astype(np.float64), image_u8 / 255.0)
@@ -94,10 +103,6 @@ class OnnxMatter:
         else:
             foreground = matting.free_colors(image_u8, large)
         return matting.Matte(matting.to_u8(large), matting.to_u8(foreground))
-
-    @property
-    def _is_recurrent(self) -> bool:
-        return set(self._inputs) == _RECURRENT
 
     def _find_layout(self) -> str:
         """Returns the name of the input that takes the image."""
@@ -125,7 +130,7 @@ class OnnxMatter:
                     f"{width}x{height}. Export it square, or with open sides."
                 )
             return height
-        return 0 if self._is_recurrent else _SIDE
+        return 0 if self.remembers else _SIDE
 
     def _number_type(self) -> type[np.floating[Any]]:
         kind = self._inputs[self._image].type
@@ -137,9 +142,9 @@ class OnnxMatter:
         return _DTYPES[kind]
 
     def _run(self, color: Float[np.ndarray, "s s 3"]) -> dict[str, np.ndarray]:
-        values = color if self._is_recurrent else color * 2.0 - 1.0
+        values = color if self.remembers else color * 2.0 - 1.0
         feed = {self._image: np.moveaxis(values, -1, 0)[None].astype(self._dtype)}
-        if self._is_recurrent:
+        if self.remembers:
             ratio = min(1.0, _SIDE / color.shape[0])
             feed |= self._memory | {"downsample_ratio": np.array([ratio], np.float32)}
         try:
@@ -150,7 +155,7 @@ class OnnxMatter:
                 f"({_line(error)}). Choose another export."
             ) from error
         found = {n: np.asarray(v) for n, v in zip(self._outputs, values, strict=True)}
-        if self._is_recurrent:
+        if self.remembers:
             self._memory = {f"{name}i": found[f"{name}o"] for name in _STATES}
         return found
 

@@ -10,6 +10,11 @@ from ganavatar_jax.models import decoder, layers, mapping, synthesis
 from ganavatar_jax.models import superresolution as superresolution_lib
 from ganavatar_jax.rendering import volume
 
+_SIZES = (
+    "neural_resolution", "z_dim", "w_dim", "mapping_layers", "plane_channels", "channel_base",
+    "channel_max", "decoder_hidden",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class GeneratorConfig:
@@ -72,6 +77,9 @@ class GeneratorConfig:
             side = getattr(self, name)
             if side < 8 or side & (side - 1):
                 raise ValueError(f"{name} must be a power of two and at least 8; got {side}.")
+        for name in _SIZES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if self.superresolution == "none" and self.neural_resolution != self.img_resolution:
             raise ValueError(
                 f"without super-resolution neural_resolution must equal img_resolution; got "

@@ -100,6 +100,8 @@ class GanConfig:
         for name in ("batch_size", "total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative; got {self.seed}.")
         if not 0.0 <= self.augment_p <= 1.0:
             raise ValueError(f"augment_p must lie in 0..1; got {self.augment_p}.")
 

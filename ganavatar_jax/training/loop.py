@@ -187,6 +187,7 @@ def train(
             title="train_gan",
             initial=start * config.batch_size / 1000,
             every_s=20,
+            compiles=True,
         )
         with writer, bar:
             if start == 0:

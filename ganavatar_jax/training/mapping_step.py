@@ -66,6 +66,8 @@ class MappingConfig:
             )
         if self.batch_size < 1 or self.validate_every < 1:
             raise ValueError("batch_size and validate_every must be at least 1.")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative; got {self.seed}.")
 
 
 def predict_w(

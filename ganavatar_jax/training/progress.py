@@ -1,7 +1,9 @@
 """Progress that reads well in a terminal and in a log file, and a stop that loses nothing.
 
 In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that the file stays
-short. Ctrl-C or SIGTERM asks the loop to save and leave; asking again aborts at once.
+short. The first update is left out of rate and rest, because a first step compiles or finds done
+what was done before. Ctrl-C or SIGTERM asks the loop to save and leave; asking again aborts at
+once.
 """
 
 import io
@@ -18,6 +20,11 @@ import tqdm
 
 _LOG = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_STARTING = "{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit}{postfix}"
+_RUNNING = (
+    "{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit} "
+    "[{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]"
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,6 +46,7 @@ class Progress:
         title: str,
         initial: float = 0,
         every_s: float = 30,
+        compiles: bool = False,
         stream: io.TextIOBase | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +58,7 @@ class Progress:
           title: Put before every line, e.g. the stage.
           initial: Units done before, when resumed.
           every_s: Seconds between lines when the stream is not a terminal.
+          compiles: Whether the first step compiles; it is said until that step is done.
           stream: Where to write; None is stderr.
           clock: Seconds, monotonic.
 
@@ -60,19 +69,13 @@ class Progress:
         self._stream: Any = stream if stream is not None else sys.stderr
         self._clock, self._every_s = clock, every_s
         self._line_time, self._line_done = clock(), initial
+        self._timed = False  # whether the clock stands at the end of an update
         self._shown: dict[str, float] = {}
-        self._bar = None
-        if self._stream.isatty():
-            self._bar = tqdm.tqdm(
-                total=total,
-                initial=initial,
-                unit=unit,
-                desc=title,
-                file=self._stream,
-                dynamic_ncols=True,
-                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit} "
-                "[{elapsed}<{remaining}, {rate_inv_fmt}{postfix}]",
-            )
+        self._bar = self._make_bar(_STARTING, leave=False) if self._stream.isatty() else None
+        if compiles and self._bar is not None:
+            self._bar.set_postfix_str("compiling")
+        elif compiles and initial < total:
+            self._print("compiling")
 
     def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
         """Counts work done and shows it when it is time.
@@ -86,7 +89,9 @@ class Progress:
         self.done += amount
         if metrics is not None:
             self._shown = dict(metrics)
-        if self._bar is not None:
+        if not self._timed:
+            self._start_timing()
+        elif self._bar is not None:
             self._bar.set_postfix(self._shown, refresh=False)
             self._bar.update(amount)
         elif self.done > self._line_done and self._clock() - self._line_time >= self._every_s:
@@ -113,20 +118,46 @@ class Progress:
     ) -> None:
         self.close()
 
+    def _start_timing(self) -> None:
+        """Ends the first update: rates count from here."""
+        self._timed = True
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = self._make_bar(_RUNNING, leave=True)
+            self._bar.set_postfix(self._shown)
+            return
+        now = self._clock()
+        if now - self._line_time >= self._every_s or self.done >= self._total:
+            self._print(*self._metrics())
+        self._line_time, self._line_done = now, self.done
+
+    def _make_bar(self, layout: str, *, leave: bool) -> tqdm.tqdm:
+        return tqdm.tqdm(
+            total=self._total,
+            initial=self.done,
+            unit=self._unit,
+            desc=self._title,
+            file=self._stream,
+            dynamic_ncols=True,
+            bar_format=layout,
+            leave=leave,
+        )
+
     def _write_line(self) -> None:
         now = self._clock()
-        # The rate of the last interval: the first one contains the compilation.
         rate_s = (now - self._line_time) / (self.done - self._line_done)
         left_s = max(self._total - self.done, 0.0) * rate_s
-        share = self.done / self._total if self._total else 1.0
-        metrics = "".join(f", {name} {value:.4g}" for name, value in self._shown.items())
-        print(
-            f"{self._title}: {self.done:.6g}/{self._total:.6g} {self._unit} ({share:.0%}), "
-            f"{rate_s:.3g} s/{self._unit}, {tqdm.tqdm.format_interval(left_s)} left{metrics}",
-            file=self._stream,
-            flush=True,
-        )
+        rest = f"{tqdm.tqdm.format_interval(left_s)} left"
+        self._print(f"{rate_s:.3g} s/{self._unit}", rest, *self._metrics())
         self._line_time, self._line_done = now, self.done
+
+    def _metrics(self) -> list[str]:
+        return [f"{name} {value:.4g}" for name, value in self._shown.items()]
+
+    def _print(self, *facts: str) -> None:
+        share = self.done / self._total if self._total else 1.0
+        state = f"{self.done:.6g}/{self._total:.6g} {self._unit} ({share:.0%})"
+        print(f"{self._title}: {', '.join([state, *facts])}", file=self._stream, flush=True)
 
 
 class StopRequest:

@@ -148,6 +148,7 @@ def open_run(
     config_json: Mapping[str, Any],
     *,
     changeable: Sequence[str] = (),
+    renewed: Sequence[str] = (),
 ) -> RunDir:
     """Opens a run folder: new ones are described, known ones must have the same config.
 
@@ -156,13 +157,15 @@ def open_run(
       config_json: The resolved config as nested JSON-serialisable values.
       changeable: Dotted keys, `*` allowed, that may differ from what the folder was made with,
         e.g. "train.total_kimg" or "log.*". Such changes are noted in config_changes.jsonl.
+      renewed: Stages that make their results anew where these no longer fit the config: as long as
+        no other is complete or has written metrics, all keys may differ.
 
     Returns:
       The open run.
 
     Raises:
       RunError: the folder cannot be written, its config.json is unreadable, or its config
-        differs in other keys and a stage is complete.
+        differs in other keys and a stage is complete or has written metrics.
 
     Source: ours.
     """
@@ -177,7 +180,8 @@ def open_run(
     if stored_path.is_file():
         stored = _read_json(stored_path, "choose a new --workdir")
         changes = config_differences(stored, config)
-        if any((path / "stages").glob("*.json")):  # before that, nothing depends on it
+        complete = {marker.stem for marker in (path / "stages").glob("*.json")}
+        if complete - set(renewed) or run.metrics.is_file():  # before, nothing depends on it
             _refuse_changes(path, changes, changeable)
         if changes:
             note = json.dumps({"time_utc": _now(), "changes": changes}) + "\n"

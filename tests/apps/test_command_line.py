@@ -25,3 +25,9 @@ def test_other_folders_are_not_searched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(errors.ConfigError, match="no such config file"):
         command_line.load_config("elsewhere/quickstart.py")
+
+
+def test_small_is_what_the_quickstart_is_already(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(errors.ConfigError, match=r"full, smoke; got 'small'.*small already"):
+        command_line.load_config("configs/quickstart.py:small")

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import evaluate, experiment
+from ganavatar_jax.apps import avatar, evaluate, experiment
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimators
-from helpers import tiny_gan
+from helpers import captures, tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
+_CAMERA, _W = np.array(captures.LABEL, np.float32), tiny_gan.GENERATOR.w_dim
 
 
 def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
@@ -33,12 +34,12 @@ def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
     assert evaluate.driver_statistics(_CODES, options) is None
 
 
-def _avatar():
+@pytest.fixture(scope="module")
+def person():
     return tiny_gan.make_avatar(_CODES, ("jawOpen", "eyeBlinkLeft"))
 
 
-def test_codes_far_from_what_an_avatar_knows_are_cut_off():
-    person = _avatar()
+def test_codes_far_from_what_an_avatar_knows_are_cut_off(person):
     mean, std = person.normalizer.mean, person.normalizer.std
     near, edge, far = (person.encode((mean + k * std)[None]) for k in (1.0, 3.0, 30.0))
     np.testing.assert_allclose(far, edge, rtol=1e-5, atol=1e-6)
@@ -46,12 +47,47 @@ def test_codes_far_from_what_an_avatar_knows_are_cut_off():
     assert np.abs(person.encode((mean + 30 * std)[None], limit=None) - edge).max() > 1e-2
 
 
-def test_codes_of_another_width_are_refused_by_name():
+def test_codes_of_another_width_are_refused_by_name(person):
     with pytest.raises(ValueError, match=r"jawOpen, eyeBlinkLeft; got \(1, 52\)"):
-        _avatar().encode(np.zeros((1, 52), np.float32))
+        person.encode(np.zeros((1, 52), np.float32))
 
 
 @pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
 def test_a_gain_that_cannot_be_meant_is_refused(gain):
     with pytest.raises(ValueError, match="driver_gain"):
         experiment.EvaluationConfig(driver_gain=gain)
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (52,)])
+def test_statistics_of_another_width_are_refused(shape, person):
+    statistics = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    with pytest.raises(ValueError, match=r"statistics must be .* \[2\] each; got \[\("):
+        person.encode(_CODES, statistics=statistics)
+
+
+def test_one_camera_serves_all_frames(person):
+    w = person.encode(_CODES)
+    frames = person.render(w, _CAMERA)
+    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))))
+    assert len(frames) == 3
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (16,), (2, 25), (1, 25), (3, 24), (3, 1, 25)])
+def test_cameras_of_another_shape_are_refused_with_the_right_one(shape, person):
+    w = np.zeros((3, _W), np.float32)
+    with pytest.raises(ValueError, match=r"label25 must be \[3, 25\].*got \(.*to_label25"):
+        person.render(w, np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (_W,), (0, _W), (3, 1, _W)])
+def test_latents_of_another_shape_are_refused_with_the_right_one(shape, person):
+    with pytest.raises(ValueError, match=r"w must be \[frames, \d+\].*got \(.*encode"):
+        person.render(np.zeros(shape, np.float32), _CAMERA)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(errors.RunError, match="expected a run folder with config.json"):
+        avatar.Avatar.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(errors.RunError, match=r"config\.json is damaged"):
+        avatar.Avatar.load(tmp_path)

@@ -135,3 +135,13 @@ def test_the_heat_map_runs_from_black_over_red_and_yellow_to_white():
     np.testing.assert_array_equal(
         colors, [[0, 0, 0], [255, 0, 0], [255, 255, 0], [255, 255, 255], [255, 255, 255]]
     )
+
+
+@pytest.mark.parametrize(("side", "shown"), [(64, 128), (50, 150), (128, 128), (200, 200)])
+def test_small_tiles_are_enlarged_and_large_ones_kept(side, shown):
+    tiles = np.stack([np.full((side, side, 3), level, np.uint8) for level in (10, 90, 200)])
+    sheet = media.tile_sheet(tiles, columns=2)
+    assert sheet.shape == (2 * shown + 2, 2 * shown + 2, 3)
+    assert (sheet[:shown, :shown] == 10).all()
+    assert (sheet[:shown, shown + 2 :] == 90).all()
+    assert (sheet[shown + 2 :, :shown] == 200).all()

@@ -15,7 +15,7 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, video_file
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimators, model_files
 from ganavatar_jax.geometry import pose_errors
 from helpers import layouts
 
@@ -87,6 +87,33 @@ def test_features_of_the_head_give_the_cameras_that_landmarks_flatten(film, tmp_
     assert not (tmp_path / "colmap" / "structure").exists()
 
 
+@needs_pycolmap
+def test_bundles_are_adjusted_as_pycolmap_does_and_in_silence(capfd):
+    import pycolmap
+
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    options, noise = pycolmap.SyntheticDatasetOptions(), pycolmap.SyntheticNoiseOptions()
+    noise.point2D_stddev, noise.rig_from_world_translation_stddev = 0.5, 0.02
+    models = []
+    for _ in range(2):
+        pycolmap.set_random_seed(0)
+        models.append(pycolmap.synthesize_dataset(options))
+        pycolmap.synthesize_noise(noise, models[-1])
+    quiet, loud = models
+    adjustment = pycolmap.BundleAdjustmentOptions()
+    adjustment.print_summary = False
+    before = [image.cam_from_world().matrix() for image in quiet.images.values()]
+    video_structure._adjust_bundle(pycolmap, quiet, adjustment)
+    assert capfd.readouterr() == ("", "")
+    pycolmap.bundle_adjustment(loud, adjustment)
+    mine, theirs = (
+        np.stack([model.images[i].cam_from_world().matrix() for i in quiet.images])
+        for model in models
+    )
+    np.testing.assert_allclose(mine, theirs, atol=1e-9)
+    assert np.abs(mine - before).max() > 1e-3
+
+
 def test_landmarks_alone_are_measured_against_the_truth(film, tmp_path):
     path, truth = film
     plain = config(path, cameras="landmarks", pitch_response=1.0, yaw_response=1.0)
@@ -131,22 +158,35 @@ def test_exact_cameras_and_mattes_are_found_exact(film, tmp_path):
     assert facts["truth_alpha_iou"] == 1.0
 
 
-def test_a_truth_of_another_length_is_refused(film, tmp_path):
-    path, truth = film
-    video = video_file.VideoFile(path, where="me.mp4")
+def test_a_truth_that_does_not_fit_is_refused_before_anything_is_read(film, tmp_path):
+    asked = config(film[0], cameras="landmarks", truth=str(tmp_path / "nowhere.zip"))
+    with pytest.raises(errors.DataFormatError, match=r"nowhere\.zip: no such"):
+        video_capture.prepare_video(asked, READER, tmp_path / "capture")
     few = layouts.write_eg3d(tmp_path / "few", layouts.actor_shots(4))
-    capture = tmp_path / "capture"
-    capture.mkdir()
-    label = [*np.eye(4).ravel().tolist(), *np.eye(3).ravel().tolist()]
-    (capture / "dataset.json").write_text(json.dumps({"labels": [["images/00/000000.jpg", label]]}))
+    asked = config(film[0], cameras="landmarks", truth=str(few))
     with pytest.raises(errors.DataFormatError, match=rf"expected {FRAMES} frames.*got 4.*truth"):
-        video_truth.compare(video, capture, str(few), focal_px=500.0)
+        video_capture.prepare_video(asked, READER, tmp_path / "capture")
+    assert not (tmp_path / "capture").exists()
 
 
 def test_a_missing_package_is_named_before_anything_is_read(film, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     with pytest.raises(errors.MissingDependencyError, match=r"preprocess.*cameras=landmarks"):
         video_capture.prepare_video(config(film[0]), READER, tmp_path / "capture")
+    assert not (tmp_path / "capture" / "landmarks").exists()
+
+
+@pytest.mark.parametrize("video", [{"cameras": "colmap"}, {"matte": "fast"}])
+def test_no_model_file_is_fetched_where_that_is_forbidden(video, film, tmp_path, monkeypatch):
+    pytest.importorskip("pymatting")
+    monkeypatch.setattr(video_structure, "check_available", lambda: None)
+    monkeypatch.setattr(model_files, "_inside_package", lambda *_: [])
+    monkeypatch.delenv(model_files.SELFIE_SEGMENTER.env_var, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    offline = dataclasses.replace(READER, allow_download=False)
+    asked = config(film[0], **{"cameras": "landmarks", **video})
+    with pytest.raises(errors.EstimatorError, match=r"selfie_segmenter.*not found"):
+        video_capture.prepare_video(asked, offline, tmp_path / "capture")
     assert not (tmp_path / "capture" / "landmarks").exists()
 
 

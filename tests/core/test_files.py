@@ -28,6 +28,17 @@ def test_a_failing_writer_leaves_the_old_content_and_no_litter(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    def write():
+        with files.atomic_path(tmp_path / "image.png") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(errors.RunError, match=r"image\.png: cannot be written \(No space left"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(errors.RunError, match="taken: cannot be written"):

@@ -26,14 +26,42 @@ def test_sharpness_looks_at_the_head_only(image):
 
 
 def test_holes_are_what_the_outside_does_not_reach():
+    label = np.array(captures.LABEL, np.float32)
     alpha = np.zeros((32, 32), np.uint8)
     alpha[8:24, 8:24] = 255
-    assert frame_checks.hole_share(alpha) == 0.0
+    assert frame_checks.hole_share(alpha, label) == 0.0
     alpha[14:16, 14:16] = 0
-    assert frame_checks.hole_share(alpha) == pytest.approx(4 / 252)
+    assert frame_checks.hole_share(alpha, label) == pytest.approx(4 / 252)
     alpha[14:16, 8:16] = 0  # a bay, open to the outside
-    assert frame_checks.hole_share(alpha) == 0.0
-    assert frame_checks.hole_share(np.zeros_like(alpha)) == 0.0
+    assert frame_checks.hole_share(alpha, label) == 0.0
+    assert frame_checks.hole_share(np.zeros_like(alpha), label) == 0.0
+
+
+def test_gaps_beside_the_head_are_no_holes():
+    label = np.array(captures.LABEL, np.float32)
+    alpha = np.full((64, 64), 255, np.uint8)
+    alpha[0] = 0  # sky, which the head's middle does not reach
+    alpha[44:60, 8:14] = 0  # between hair and neck
+    assert frame_checks.hole_share(alpha, label) == 0.0
+    away = label.copy()
+    away[[0, 5, 10, 11]] = [-1.0, -1.0, 1.0, -2.7]  # from behind, where the same gap lies right
+    alpha[28:32, 28:32] = 0
+    assert frame_checks.hole_share(alpha, label) == frame_checks.hole_share(alpha, away) > 0.003
+    beside = label.copy()
+    beside[3] = 1.0  # the head is out of the picture
+    assert frame_checks.hole_share(alpha, beside) == 0.0
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.1, -0.05)])
+def test_the_solid_part_lies_where_the_camera_shows_it(shift):
+    label = np.array(captures.LABEL, np.float64)
+    label[[3, 7]] = shift
+    solid = frame_checks._solid((100, 100), label)
+    rows, columns = np.nonzero(solid)
+    scale = 4.2647 / (2.7 - 0.05)
+    expected = 50 + 100 * scale * np.array([0.0 - shift[0], 0.04 + shift[1]])
+    np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], expected, atol=0.5)
+    assert np.sqrt(solid.sum() / np.pi) == pytest.approx(100 * scale * 0.12, abs=0.3)
 
 
 def test_a_head_at_the_top_or_side_is_cut_off_and_at_the_bottom_not():

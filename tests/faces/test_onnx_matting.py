@@ -88,7 +88,9 @@ def ramp(side=SIDE):
 def test_a_single_network_sees_colors_from_minus_one_to_one(onnx, tmp_path, kind):
     pytest.importorskip("pymatting")
     path = single(onnx, tmp_path / "net.onnx", sides=(SIDE, SIDE), kind=kind)
-    matte = matters.make_matter("onnx", model_path=path).matte(ramp())
+    matter = matters.make_matter("onnx", model_path=path)
+    assert not matter.remembers
+    matte = matter.matte(ramp())
     assert np.abs(matte.alpha.astype(int) - ramp()[..., 0]).max() <= 1
     assert matte.foreground.shape == (SIDE, SIDE, 3)
 
@@ -108,8 +110,11 @@ def test_a_recurrent_network_remembers_and_brings_its_own_colors(onnx, tmp_path)
     first, second = matter.matte(ramp()), matter.matte(ramp())
     np.testing.assert_array_equal(first.alpha, ramp()[..., 0])
     np.testing.assert_array_equal(second.alpha, first.alpha)
+    assert matter.remembers
     assert first.foreground.max() == 0
     assert second.foreground.min() == 255
+    matter.forget()
+    assert matter.matte(ramp()).foreground.max() == 0
 
 
 def test_a_recurrent_network_looks_at_large_images_from_afar(onnx, tmp_path):

@@ -206,6 +206,8 @@ def test_planes_are_cut_into_consecutive_channels():
             "4X only enlarges: neural_resolution must be at most half of img_resolution",
         ),
         ({"superresolution_channels": (8,)}, "must be empty or two numbers"),
+        ({"mapping_layers": -1}, "mapping_layers must be at least 1; got -1"),
+        ({"z_dim": 0}, "z_dim must be at least 1; got 0"),
         ({"decoder_features": 2}, "decoder_features must be at least 3; got 2"),
     ],
 )

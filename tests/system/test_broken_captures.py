@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
@@ -12,13 +13,14 @@ import wave
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganavatar_jax.apps import video_capture
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
-from ganavatar_jax.faces import calibration, estimators, mediapipe_face
+from ganavatar_jax.faces import calibration, estimators, matters, matting, mediapipe_face
 from helpers import layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
@@ -201,6 +203,9 @@ def faces():
         return [frame.load().image for frame in front]
 
 
+RESULTS = ("landmarks", "poses.npz", "images")
+
+
 def config(path, **video):
     options = data_config.VideoConfig(**({"matte": "none", "cameras": "landmarks"} | video))
     return data_config.DataConfig(
@@ -323,13 +328,85 @@ def test_an_interrupted_run_goes_on_where_it_stopped(faces, tmp_path, monkeypatc
     assert made.items() <= {p: p.stat().st_mtime_ns for p in folder.rglob("*")}.items()
 
 
-def test_another_option_starts_anew(faces, tmp_path):
+class Counter(matting.SelfieMatter):
+    """A matter whose mattes tell how many images of the shot it has seen."""
+
+    remembers = True
+
+    def __init__(self):
+        self.seen = 0
+
+    def forget(self):
+        self.seen = 0
+
+    def matte(self, image_u8):
+        self.seen += 1
+        alpha = np.full(image_u8.shape[:2], self.seen, np.uint8)
+        return matting.Matte(alpha, image_u8)
+
+
+def test_a_matter_with_a_memory_sees_each_shot_whole(faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(matters, "make_matter", lambda *_, **__: Counter())
+    empty = [np.full_like(faces[0], 120)] * 40
+    layouts.save_video(tmp_path / "me.mp4", [*faces, *empty, *faces])
+    asked = config(tmp_path / "me.mp4", matte="onnx", matte_model="rvm.onnx")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    video_capture.prepare_video(asked, READER, whole)
+
+    def interrupt(stage, done, total):
+        if stage == "images" and done == total - 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        video_capture.prepare_video(asked, READER, broken, progress=interrupt)
+    first = {p: p.stat().st_mtime_ns for p in (broken / "alpha" / "00").iterdir()}
+    video_capture.prepare_video(asked, READER, broken)
+    for part in ("00", "01"):
+        mattes = sorted((whole / "alpha" / part).iterdir())
+        seen = [int(np.asarray(Image.open(path)).max()) for path in mattes]
+        # The frames are a selection: the head jumps now and then.
+        assert seen[0] == 1
+        assert all(now in (1, before + 1) for before, now in itertools.pairwise(seen))
+        assert max(seen) > 4
+        for path in mattes:
+            assert (broken / "alpha" / part / path.name).read_bytes() == path.read_bytes()
+    assert {p: p.stat().st_mtime_ns for p in first} == first  # a finished shot is left alone
+
+
+def _made(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_another_option_makes_anew_what_depends_on_it(faces, tmp_path):
+    layouts.save_video(tmp_path / "me.mp4", faces)
+    folder = tmp_path / "capture"
+    plain = config(tmp_path / "me.mp4")
+    for other, kept in (
+        (dataclasses.replace(plain, resolution=32), {"landmarks", "poses"}),
+        (config(tmp_path / "me.mp4", yaw_response=0.8), {"landmarks"}),
+        (config(tmp_path / "me.mp4", fewest_frames=5), {"landmarks", "poses", "images"}),
+        (config(tmp_path / "me.mp4", max_frames=11), set()),
+    ):
+        video_capture.prepare_video(plain, READER, folder)
+        before = _made(folder)
+        video_capture.prepare_video(other, READER, folder)
+        after = _made(folder)
+        same = {p.relative_to(folder).parts[0] for p in before if after.get(p) == before[p]}
+        changed = {p.relative_to(folder).parts[0] for p in after if after[p] != before.get(p)}
+        assert {name.removesuffix(".npz") for name in same & set(RESULTS)} == kept
+        assert changed & set(RESULTS) == {n for n in RESULTS if n.removesuffix(".npz") not in kept}
+        with eg3d.open_capture(folder) as capture:
+            assert capture.resolution == other.resolution
+            assert len(capture.frames) <= (other.video.max_frames or len(faces))
+
+
+def test_another_video_makes_everything_anew(faces, tmp_path):
     layouts.save_video(tmp_path / "me.mp4", faces)
     prepare(tmp_path / "me.mp4", tmp_path / "capture")
-    other = dataclasses.replace(config(tmp_path / "me.mp4"), resolution=32)
-    video_capture.prepare_video(other, READER, tmp_path / "capture")
-    with eg3d.open_capture(tmp_path / "capture") as capture:
-        assert capture.resolution == 32
+    before = _made(tmp_path / "capture")
+    layouts.save_video(tmp_path / "me.mp4", faces[:11])
+    prepare(tmp_path / "me.mp4", tmp_path / "capture")
+    assert not before.items() & _made(tmp_path / "capture").items()
 
 
 def test_a_read_only_place_is_named(faces, tmp_path):

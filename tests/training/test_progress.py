@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import threading
 
@@ -32,18 +33,48 @@ def test_a_log_gets_one_line_per_interval_with_rate_and_rest():
             clock.now_s += 10
             shown.update(1.0, metrics={"loss": 0.5})
     first, second, last = log.getvalue().splitlines()
-    assert first == "gan: 13/100 kimg (13%), 10 s/kimg, 14:30 left, loss 0.5"
-    assert second.startswith("gan: 16/100 kimg (16%)")
+    assert first == "gan: 14/100 kimg (14%), 10 s/kimg, 14:20 left, loss 0.5"
+    assert second.startswith("gan: 17/100 kimg (17%)")
     assert last.startswith("gan: 18/100 kimg (18%), 10 s/kimg, 13:40 left")
 
 
-def test_the_rate_is_that_of_the_last_interval_and_not_of_the_compilation():
+def test_the_compilation_is_said_and_enters_neither_rate_nor_rest():
     clock, log = Clock(), io.StringIO()
-    with progress.Progress(10, unit="it", title="t", every_s=1, stream=log, clock=clock) as shown:
-        for seconds in (300, 2):
+    with progress.Progress(
+        10, unit="it", title="t", every_s=20, compiles=True, stream=log, clock=clock
+    ) as shown:
+        assert log.getvalue() == "t: 0/10 it (0%), compiling\n"
+        for seconds in (300, 2, 25):
+            clock.now_s += seconds
+            shown.update(1, metrics={"loss": 0.5})
+    assert log.getvalue().splitlines()[1:] == [
+        "t: 1/10 it (10%), loss 0.5",
+        "t: 3/10 it (30%), 13.5 s/it, 01:34 left, loss 0.5",
+    ]
+
+
+def test_what_an_earlier_run_has_done_does_not_enter_the_rate():
+    clock, log = Clock(), io.StringIO()
+    with progress.Progress(100, unit="it", title="t", every_s=10, stream=log, clock=clock) as shown:
+        shown.update(60)
+        for _ in range(5):
+            clock.now_s += 2
+            shown.update(1)
+    assert log.getvalue() == "t: 65/100 it (65%), 2 s/it, 01:10 left\n"
+
+
+def test_a_terminal_learns_the_rate_without_the_compilation(monkeypatch):
+    clock, terminal = Clock(), Terminal()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    with progress.Progress(10, unit="it", title="t", compiles=True, stream=terminal) as shown:
+        assert terminal.getvalue().rstrip().endswith("0/10 it, compiling")
+        for seconds in (300, 2, 2):
             clock.now_s += seconds
             shown.update(1)
-    assert [line.split(", ")[1] for line in log.getvalue().splitlines()] == ["300 s/it", "2 s/it"]
+    text = terminal.getvalue()
+    assert "2.00s/it" in text
+    assert "00:14" in text  # seven are left
+    assert not {"300", "05:00"} & set(re.split(r"[^0-9:]+", text))
 
 
 def test_a_finished_loop_without_news_adds_no_line():

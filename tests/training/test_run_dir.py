@@ -37,6 +37,20 @@ def test_until_a_stage_is_complete_the_config_may_be_mended(tmp_path):
         run_dir.open_run(tmp_path, CONFIG)
 
 
+def test_stages_that_renew_themselves_bind_nothing_until_training_writes(tmp_path):
+    options = {"renewed": ("prepare_data",)}
+    run_dir.open_run(tmp_path, CONFIG, **options).mark_done("prepare_data", {})
+    run = run_dir.open_run(tmp_path, {**CONFIG, "name": "mended"}, **options)
+    assert json.loads((tmp_path / "config.json").read_text())["name"] == "mended"
+    run.metrics.write_text("{}\n")
+    with pytest.raises(errors.RunError, match="name"):
+        run_dir.open_run(tmp_path, CONFIG, **options)
+    run.metrics.unlink()
+    run.mark_done("train_gan", {})
+    with pytest.raises(errors.RunError, match="name"):
+        run_dir.open_run(tmp_path, CONFIG, **options)
+
+
 def test_reopening_with_another_config_names_the_keys(tmp_path):
     run_dir.open_run(tmp_path, CONFIG).mark_done("prepare_data", {})
     other = {"train": {"total_kimg": 10, "lr": 0.1}, "channels": (1, 2), "extra": True}

@@ -1,0 +1,65 @@
+"""What the stage makes again, and what it leaves, when options change."""
+
+import pytest
+
+from ganavatar_jax.apps import command_line, experiment, prepare_data, video_capture
+from ganavatar_jax.core import errors
+from helpers import layouts
+
+
+@pytest.fixture
+def film(tmp_path, monkeypatch):
+    """A video whose capture needs no face to be read."""
+    shots = layouts.actor_shots(10)
+
+    def prepare_video(config, estimator, folder, *, progress=None):
+        if not folder.is_dir():
+            layouts.write_eg3d(folder, shots)
+        return {"frames": 10} | ({"truth_rotation_deg": 0.25} if config.video.truth else {})
+
+    monkeypatch.setattr(video_capture, "prepare_video", prepare_video)
+    config = command_line.load_config("configs/monocular.py:smoke")
+    config.data.source, config.data.format = str(tmp_path / "me.mp4"), "video"
+    return config
+
+
+def test_a_truth_named_later_reaches_the_report_and_leaves_the_dataset(film, tmp_path):
+    run = tmp_path / "run"
+    resolved, opened = experiment.open_run(film, run)
+    prepare_data.prepare(resolved, opened)
+    assert "truth rotation deg" not in (run / "report.html").read_text()
+    done = opened.stage_done(prepare_data.STAGE)
+    data = {p: p.stat().st_mtime_ns for p in (run / "dataset").rglob("*") if p.is_file()}
+
+    film.data.video.truth = "truth.zip"
+    resolved, opened = experiment.open_run(film, run)
+    prepare_data.prepare(resolved, opened)
+    assert "<th>video: truth rotation deg</th><td>0.25</td>" in (run / "report.html").read_text()
+    assert opened.stage_done(prepare_data.STAGE) == done  # no later stage is stale
+    assert {p: p.stat().st_mtime_ns for p in data} == data
+
+    film.generator.render.box_warp = 0.8  # nothing is trained yet: all options may change
+    resolved, opened = experiment.open_run(film, run)
+    prepare_data.prepare(resolved, opened)
+    assert {p: p.stat().st_mtime_ns for p in data} == data
+
+    written = (run / "report.html").stat().st_mtime_ns
+    prepare_data.prepare(resolved, opened)
+    assert (run / "report.html").stat().st_mtime_ns == written
+    (run / "samples" / "data" / "report.json").unlink()  # as if interrupted before the report
+    prepare_data.prepare(resolved, opened)
+    assert (run / "report.html").stat().st_mtime_ns > written
+    assert opened.stage_done(prepare_data.STAGE) == done
+
+
+def test_another_dataset_is_told_to_later_stages(film, tmp_path):
+    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    prepare_data.prepare(resolved, opened)
+    film.data.split.test_fraction = 0.3
+    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    prepare_data.prepare(resolved, opened)
+    assert opened.stage_done(prepare_data.STAGE)["splits"] == {"train": 7, "test": 3}
+    opened.metrics.write_text("{}")  # training has begun
+    film.data.split.test_fraction = 0.2
+    with pytest.raises(errors.RunError, match="data.split.test_fraction"):
+        experiment.open_run(film, tmp_path / "run")
