@@ -79,7 +79,7 @@ def pins() -> dict[str, list[requirements.Requirement]]:
 def test_each_python_has_one_pin_in_range_for_every_dependency(python):
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     chosen = pins()
-    extras = ("dev", "export", "preprocess", "viewer")
+    extras = ("dev", "export", "preprocess")
     texts = [*PROJECT["dependencies"]]
     texts += [t for extra in extras for t in PROJECT["optional-dependencies"][extra]]
     for text in texts:
