@@ -74,7 +74,8 @@ def drive(
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
     folder = opened.folder("samples", "drive", source.name)
-    _save_codes(folder / "codes.json", read, resolved, fps=min(fps, source.fps))
+    rate = min(fps, source.fps) if source.in_time else None
+    _save_codes(folder / "codes.json", read, source, resolved, fps=rate)
     codes, found = drive_codes.prepare(
         coefficients.select(read.codes, read.names, person.names)[inverse],
         sigma=config.smoothing_s * fps if source.in_time else 0.0,
@@ -122,13 +123,14 @@ def camera_path(
 def _save_codes(
     path: pathlib.Path,
     read: drive_codes.DriverCodes,
+    source: drive_sources.Source,
     resolved: experiment.ExperimentConfig,
     *,
-    fps: float,
+    fps: float | None,
 ) -> None:
-    used = resolved.estimator.codes_path
-    if resolved.estimator.name == "precomputed" and used and path.is_file():
-        if path.samefile(used):
+    looked_up = resolved.estimator.codes_path if resolved.estimator.name == "precomputed" else None
+    for used in (source.where, looked_up):
+        if used and path.is_file() and pathlib.Path(used).exists() and path.samefile(used):
             return  # It may hold more frames than this part of the source.
     files.write_atomic(path, precomputed.to_json(read.names, read.frames, read.codes, fps=fps))
 

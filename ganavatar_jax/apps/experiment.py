@@ -269,13 +269,15 @@ def resolve(config: ml_collections.ConfigDict) -> ExperimentConfig:
 
 
 def open_run(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, *, prepares: bool = False
 ) -> tuple[ExperimentConfig, run_dir.RunDir]:
     """Checks the config and opens the run folder.
 
     Args:
       config: What a file in configs/ returns.
       workdir: The run folder.
+      prepares: Whether the dataset is prepared next, so that what no longer fits the config is
+        made anew: until training has begun, all of the config may then differ from the folder's.
 
     Returns:
       The resolved configuration and the run.
@@ -288,7 +290,8 @@ def open_run(
     """
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
-    run = run_dir.open_run(workdir, values, changeable=CHANGEABLE, renewed=_RENEWED)
+    renewed = _RENEWED if prepares else ()
+    run = run_dir.open_run(workdir, values, changeable=CHANGEABLE, renewed=renewed)
     return resolved, run
 
 

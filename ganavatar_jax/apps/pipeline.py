@@ -41,7 +41,7 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
-    resolved, opened = experiment.open_run(config, workdir)
+    resolved, opened = experiment.open_run(config, workdir, prepares=True)
     # What later stages lack is told now, not after the earlier ones.
     if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
         weights.locate(resolved.gan.init)

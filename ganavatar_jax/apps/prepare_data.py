@@ -33,7 +33,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir)
+    resolved, opened = experiment.open_run(config, workdir, prepares=True)
     prepare(resolved, opened)
 
 

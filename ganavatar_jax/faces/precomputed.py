@@ -18,7 +18,7 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import estimators
 
-_Table = tuple[list[str], list[str], list[Any], float | None]  # names, frames, rows, fps
+_Table = tuple[list[Any], list[Any], list[Any], float | None]  # names, frames, rows, fps
 
 
 class PrecomputedEstimator:
@@ -99,6 +99,11 @@ def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
             f"{path}: expected a codes file (.json or .npz); there is none. Set codes_path."
         )
     names, frames, rows, fps = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
+    for key, texts in (("names", names), ("frames", frames)):
+        if not all(isinstance(text, str) for text in texts) or len(set(texts)) != len(texts):
+            raise errors.DataFormatError(
+                f'{path}: "{key}" must be different texts; got {texts!s:.60}. Correct them.'
+            )
     unread = np.full(len(names), np.nan, np.float32)
     checked = [
         unread if row is None else _checked_row(row, len(names), place=f"{path}: frame {frame}")
@@ -113,7 +118,7 @@ def to_json(
     frames: Sequence[str],
     codes: Float[np.ndarray, "f e"],
     *,
-    fps: float,
+    fps: float | None = None,
 ) -> str:
     """Writes codes in the JSON layout that `load` reads.
 
@@ -121,7 +126,7 @@ def to_json(
       names: Name of each coefficient.
       frames: Name of each frame.
       codes: One row per frame; NaN where it has none.
-      fps: Frames a second.
+      fps: Frames a second, if known.
 
     Returns:
       The file's content.
@@ -132,7 +137,8 @@ def to_json(
         frame: None if np.isnan(code).any() else code.astype(float).tolist()
         for frame, code in zip(frames, codes, strict=True)
     }
-    return json.dumps({"names": list(names), "fps": fps, "codes": rows})
+    rate = {} if fps is None else {"fps": fps}
+    return json.dumps({"names": list(names), **rate, "codes": rows})
 
 
 def _checked_row(row: Any, width: int, *, place: str) -> Float[np.ndarray, " e"]:
@@ -161,18 +167,13 @@ def _read_json(path: pathlib.Path) -> _Table:
                 f'{path}: expected {{"names": [...], "codes": {{frame: [...]}}}}; key "{key}" is '
                 f"missing or not a {kind.__name__}. Write the file anew."
             )
-    names, fps = content["names"], content.get("fps")
-    if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
-        raise errors.DataFormatError(
-            f'{path}: "names" must be different texts, one for each number of a code; got '
-            f"{names!s:.60}. Correct them."
-        )
+    fps = content.get("fps")
     is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
     if fps is not None and not (is_number and 0 < fps < np.inf):
         raise errors.DataFormatError(
             f'{path}: "fps" must be a number above 0; got {fps!r:.40}. Correct it or leave it out.'
         )
-    return names, list(content["codes"]), list(content["codes"].values()), fps
+    return content["names"], list(content["codes"]), list(content["codes"].values()), fps
 
 
 def _read_npz(path: pathlib.Path) -> _Table:

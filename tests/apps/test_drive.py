@@ -248,6 +248,25 @@ def test_codes_that_were_used_are_not_replaced_by_a_part_of_them(person, tmp_pat
     assert table.read_bytes() == before
 
 
+def test_codes_that_drive_are_not_replaced_by_a_part_of_themselves(person, tmp_path):
+    folder = tmp_path / "run" / "samples" / "drive" / "codes"
+    folder.mkdir(parents=True)
+    table = write_codes(folder / "codes.json", CODES)
+    before = table.read_bytes()
+    assert run(person, tmp_path, source=str(table), end_s=0.3) == folder
+    assert len(decode(folder / "avatar.mp4")[0]) == 3
+    assert table.read_bytes() == before
+
+
+def test_a_rate_is_kept_with_the_codes_only_where_it_is_known(person, tmp_path):
+    source = write_pictures(tmp_path / "stills", captures.image(0), 2)
+    table = write_codes(tmp_path / "codes.json", CODES[:2], suffix=".png")
+    folder = looked_up(person, tmp_path, source, table)
+    assert precomputed.load(folder / "codes.json").fps is None
+    folder = looked_up(person, tmp_path, source, table, fps=5.0)
+    assert precomputed.load(folder / "codes.json").fps == 5.0
+
+
 def test_a_source_without_the_avatars_coefficients_is_refused(person, tmp_path):
     path = write_codes(tmp_path / "c.json", CODES, names=("jawOpen", "other"))
     with pytest.raises(errors.DataFormatError, match=r"c\.json: .*eyeBlinkLeft is lacking"):

@@ -25,21 +25,21 @@ def film(tmp_path, monkeypatch):
 
 def test_a_truth_named_later_reaches_the_report_and_leaves_the_dataset(film, tmp_path):
     run = tmp_path / "run"
-    resolved, opened = experiment.open_run(film, run)
+    resolved, opened = experiment.open_run(film, run, prepares=True)
     prepare_data.prepare(resolved, opened)
     assert "truth rotation deg" not in (run / "report.html").read_text()
     done = opened.stage_done(prepare_data.STAGE)
     data = {p: p.stat().st_mtime_ns for p in (run / "dataset").rglob("*") if p.is_file()}
 
     film.data.video.truth = "truth.zip"
-    resolved, opened = experiment.open_run(film, run)
+    resolved, opened = experiment.open_run(film, run, prepares=True)
     prepare_data.prepare(resolved, opened)
     assert "<th>video: truth rotation deg</th><td>0.25</td>" in (run / "report.html").read_text()
     assert opened.stage_done(prepare_data.STAGE) == done  # no later stage is stale
     assert {p: p.stat().st_mtime_ns for p in data} == data
 
     film.generator.render.box_warp = 0.8  # nothing is trained yet: all options may change
-    resolved, opened = experiment.open_run(film, run)
+    resolved, opened = experiment.open_run(film, run, prepares=True)
     prepare_data.prepare(resolved, opened)
     assert {p: p.stat().st_mtime_ns for p in data} == data
 
@@ -53,13 +53,16 @@ def test_a_truth_named_later_reaches_the_report_and_leaves_the_dataset(film, tmp
 
 
 def test_another_dataset_is_told_to_later_stages(film, tmp_path):
-    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    resolved, opened = experiment.open_run(film, tmp_path / "run", prepares=True)
     prepare_data.prepare(resolved, opened)
     film.data.split.test_fraction = 0.3
-    resolved, opened = experiment.open_run(film, tmp_path / "run")
+    resolved, opened = experiment.open_run(film, tmp_path / "run", prepares=True)
     prepare_data.prepare(resolved, opened)
     assert opened.stage_done(prepare_data.STAGE)["splits"] == {"train": 7, "test": 3}
+    film.data.split.test_fraction = 0.1  # a stage that would not prepare anew
+    with pytest.raises(errors.RunError, match="data.split.test_fraction"):
+        experiment.open_run(film, tmp_path / "run")
     opened.metrics.write_text("{}")  # training has begun
     film.data.split.test_fraction = 0.2
     with pytest.raises(errors.RunError, match="data.split.test_fraction"):
-        experiment.open_run(film, tmp_path / "run")
+        experiment.open_run(film, tmp_path / "run", prepares=True)

@@ -81,6 +81,12 @@ def test_broken_npz_names_file_and_fault(tmp_path):
     np.savez(path, names=["a"], codes=np.zeros((1, 1)))
     with pytest.raises(errors.DataFormatError, match="arrays names, frames and codes"):
         precomputed.load(path)
+    np.savez(path, names=["a"], frames=[0, 1], codes=np.zeros((2, 1)))
+    with pytest.raises(errors.DataFormatError, match='"frames" must be different texts; got .0, 1'):
+        precomputed.load(path)
+    np.savez(path, names=["a", "a"], frames=["x"], codes=np.zeros((1, 2)))
+    with pytest.raises(errors.DataFormatError, match='"names" must be different texts'):
+        precomputed.load(path)
     np.savez(path, names=["a"], frames=["x", "y"], codes=np.zeros((1, 1)))
     with pytest.raises(errors.DataFormatError, match="2 frames and 1 rows"):
         precomputed.load(path)
