@@ -22,6 +22,7 @@ _HEAD_OVER_FACE = 1.9  # Side of a square around a head over the longest side of
 _NEAR_FACE = 3.0  # Side of what is searched first around the last face, over the same.
 _OUTLIERS = (2.0, 98.0)  # Percentiles of the faces' borders that the square holds.
 _FEW_FRAMES = 25
+_STILL = 1e-3  # as in Avatar.encode: less is no movement
 
 
 class DriverCodes(NamedTuple):
@@ -143,10 +144,15 @@ def statistics(
     if len(codes) < _FEW_FRAMES:
         _LOG.warning(
             "%d frames say little of how the driver moves, and their mean becomes the avatar's; "
-            "evaluation.driver_statistics=pairs takes codes as they are",
+            "--config.evaluation.driver_statistics=pairs takes codes as they are",
             len(codes),
         )
     mean, spread = found
+    if np.ptp(codes, axis=0).max() < _STILL:
+        _LOG.warning(
+            "no coefficient moves, and what never moves becomes the avatar's neutral face; "
+            "--config.evaluation.driver_statistics=pairs takes codes as they are"
+        )
     return mean, np.maximum(spread, np.asarray(person.normalizer.std) / resolved.drive.largest_gain)
 
 

@@ -265,6 +265,12 @@ def resolve(config: ml_collections.ConfigDict) -> ExperimentConfig:
 
     Source: ours.
     """
+    data = config.get("data")
+    if isinstance(data, ml_collections.ConfigDict) and "source" in data and data.source is None:
+        raise errors.ConfigError(
+            "data.source is not set; name the person's capture, a folder, a zip or a video, e.g. "
+            "--config.data.source=captures/me.zip (a video: add --config.data.format=video)."
+        )
     return config_lib.resolve(ExperimentConfig, config)
 
 

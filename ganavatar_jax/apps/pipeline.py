@@ -26,6 +26,15 @@ _STAGES = (
 # These look for themselves whether there is something left to do: more kimg, another dataset.
 _SELF_CHECKING = (prepare_data.STAGE, train_gan.STAGE)
 
+# What a user looks at in the end.
+_TO_OPEN = {
+    "report.html": "the capture, before training",
+    "evaluation/contact_sheet.png": "held-out frames beside the truth and two baselines",
+    "evaluation/comparison.mp4": "the same as a film",
+    "samples/render/turntable.mp4": "the driven avatar from all around",
+    "samples/render/expressions.png": "its coefficients from low to high",
+}
+
 
 def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Runs every stage that is not complete, in order.
@@ -57,3 +66,6 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         # The GAN may have been trained further than when the later stages ran.
         stale = stale or before is None or opened.stage_done(name) != before
     print(f"done: {opened.path}")
+    for name, what in _TO_OPEN.items():
+        if (opened.path / name).is_file():
+            print(f"  {name}: {what}")

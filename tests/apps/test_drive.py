@@ -111,6 +111,13 @@ def test_few_frames_are_told_about(person, caplog):
     assert "3 frames say little" in caplog.text
 
 
+def test_a_driver_that_never_moves_is_told_about(person, caplog):
+    drive_codes.statistics(CODES, person, resolve())
+    assert "no coefficient moves" not in caplog.text
+    drive_codes.statistics(np.full((40, 2), 0.6, np.float32), person, resolve())
+    assert "no coefficient moves" in caplog.text
+
+
 class BrightSpot:
     """An estimator whose face is the brightest spot, which is its code, too."""
 

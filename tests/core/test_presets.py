@@ -96,7 +96,8 @@ def keys(config):
 def test_every_variant_of_every_config_file_resolves(spec):
     config = command_line.load_config(spec)
     if spec.endswith((":full", ":small")) and "quickstart" not in spec:
-        assert config.data.source is None  # the user's own
+        with pytest.raises(errors.ConfigError, match="data.source is not set; name the person's"):
+            experiment.resolve(config)  # the user's own
         config.data.source = "captures/me"
     resolved = experiment.resolve(config)
     assert keys(config) == keys(presets.full())
