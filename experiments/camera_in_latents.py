@@ -20,7 +20,7 @@ import numpy as np
 from ganavatar_jax.apps import evaluate, train_gan, weights
 from ganavatar_jax.core import images
 from ganavatar_jax.data import pipeline
-from ganavatar_jax.models import encoder, generator
+from ganavatar_jax.models import encoder, face_reader, generator
 from ganavatar_jax.training import run_dir
 
 EVERY = 8  # training frames rendered
@@ -52,16 +52,7 @@ def latents(
 
 def told_by_camera(values: np.ndarray, label25: np.ndarray) -> float:
     """Returns the share of the variance that the camera's direction explains."""
-    centre = label25[:, 3:12:4].astype(np.float64)
-    d = centre / np.linalg.norm(centre, axis=1, keepdims=True)
-    terms = np.stack(
-        [
-            np.prod(d[:, list(axes)], axis=1)
-            for degree in range(4)
-            for axes in itertools.combinations_with_replacement(range(3), degree)
-        ],
-        axis=1,
-    )
+    terms = np.column_stack([np.ones(len(label25)), face_reader.camera_terms(label25)])
     rest = values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0]
     return 1.0 - float(rest.var(axis=0).sum() / values.var(axis=0).sum())
 

@@ -233,6 +233,27 @@ def adapt(
     return _centred(fixed, pixels @ weight)
 
 
+def camera_terms(label25: Float[np.ndarray, "f 25"]) -> Float[np.ndarray, "f 19"]:
+    """Lists the monomials of the cameras' directions, of degrees one to three.
+
+    Args:
+      label25: Cameras.
+
+    Returns:
+      One column a monomial.
+
+    Source: ours.
+    """
+    centre = label25[:, 3:12:4].astype(np.float64)
+    d = centre / np.linalg.norm(centre, axis=1, keepdims=True)
+    monomials = [
+        np.prod(d[:, list(axes)], axis=1)
+        for degree in (1, 2, 3)
+        for axes in itertools.combinations_with_replacement(range(3), degree)
+    ]
+    return np.stack(monomials, axis=1)
+
+
 def _unwrap_all(image_u8: np.ndarray, label25: np.ndarray) -> np.ndarray:
     look_up = jax.jit(lambda i, c: unwrap(images.from_u8(i), c))
     parts = [
@@ -272,14 +293,7 @@ def _camera_directions(pixels: np.ndarray, label25: np.ndarray) -> tuple[np.ndar
 
     The mean is a polynomial of the camera's direction, of the third degree.
     """
-    centre = label25[:, 3:12:4].astype(np.float64)
-    d = centre / np.linalg.norm(centre, axis=1, keepdims=True)
-    monomials = [
-        np.prod(d[:, list(axes)], axis=1)
-        for degree in (1, 2, 3)
-        for axes in itertools.combinations_with_replacement(range(3), degree)
-    ]
-    camera = np.stack(monomials, axis=1)
+    camera = camera_terms(label25)
     camera = camera - camera.mean(axis=0)
     camera[np.abs(camera) < _SAME_CAMERA] = 0.0
     # Coordinates in which the frames' cameras are uncorrelated; some monomials say the same.
