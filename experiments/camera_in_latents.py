@@ -19,9 +19,9 @@ import numpy as np
 
 from ganavatar_jax.apps import evaluate, train_gan, weights
 from ganavatar_jax.core import images
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.models import encoder, face_reader, generator
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.runs import run_dir
 
 EVERY = 8  # training frames rendered
 ANGLES = (0, 20, 45, 180)  # from the front, degrees
@@ -29,7 +29,7 @@ CHUNK = 128
 
 
 def latents(
-    run: driver_gain.Run, workdir: pathlib.Path, table: pipeline.FrameTable
+    run: driver_gain.Run, workdir: pathlib.Path, table: frame_table.FrameTable
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns z and w of frames, as training sees them without noise."""
     g_config, config = run.config.generator, run.config.gan.reconstruction.encoder
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("runs", type=pathlib.Path, nargs="+")
     for workdir in parser.parse_args().runs:
         run = driver_gain.Run(workdir)
-        train, test = (pipeline.load_split(run.folder, split) for split in ("train", "test"))
+        train, test = (frame_table.load_split(run.folder, split) for split in ("train", "test"))
         (z, w), (_, test_w) = (latents(run, workdir, table) for table in (train, test))
         split = run.config.gan.reconstruction.encoder.face_dim
         parts = {"first entries": z[:, :split], "the others": z[:, split:], "w": w}

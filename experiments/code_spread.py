@@ -14,7 +14,7 @@ import numpy as np
 
 from ganavatar_jax.apps import prepare_data
 from ganavatar_jax.data.builders import expression_pairs
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.runs import run_dir
 
 LATENTS = 256
 

@@ -15,13 +15,14 @@ import pathlib
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, evaluation_report, experiment, prepare_data
+from ganavatar_jax.apps import avatar, evaluate, experiment, prepare_data
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
-from ganavatar_jax.faces import coefficients, estimators
+from ganavatar_jax.faces import coefficients, estimation, estimators
 from ganavatar_jax.metrics import expression, face_regions
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.reports import evaluation_report
+from ganavatar_jax.runs import run_dir
 
 EVERY = 5  # training frames read
 
@@ -40,7 +41,7 @@ class Run:
     def read(self, images_u8: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reads images; returns the avatar's coefficients and which images had a face."""
         frames = [str(index) for index in range(len(images_u8))]
-        found = estimators.estimate_many(self.estimator, images_u8, frames=frames)
+        found = estimation.estimate_many(self.estimator, images_u8, frames=frames)
         return coefficients.select(
             found.codes, self.estimator.names, self.avatar.names
         ), found.found
@@ -55,7 +56,7 @@ def near_front(label25: np.ndarray) -> np.ndarray:
 
 def print_spreads(run: Run) -> None:
     """Prints how far real frames and renders move."""
-    train = pipeline.load_split(run.folder, "train")
+    train = frame_table.load_split(run.folder, "train")
     rows = np.arange(0, len(train.frame_id), EVERY)
     rows = rows[near_front(train.label25[rows])]
     codes, found = run.read(train.image[rows])
@@ -70,7 +71,7 @@ def print_spreads(run: Run) -> None:
 
 def print_gains(run: Run, gains: list[float]) -> None:
     """Prints what the held-out frames look like with each gain."""
-    test = pipeline.load_split(run.folder, "test")
+    test = frame_table.load_split(run.folder, "test")
     names = run.avatar.names
     codes, have = evaluate.driving_codes(test, names, run.config)
     codes, label25, truth = codes[have], test.label25[have], test.image[have]

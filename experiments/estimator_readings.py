@@ -14,8 +14,8 @@ from PIL import Image, ImageFilter
 
 from ganavatar_jax.core import files
 from ganavatar_jax.data.formats import eg3d
-from ganavatar_jax.faces import estimators
-from ganavatar_jax.training import progress
+from ganavatar_jax.faces import estimation, estimator_config, estimators
+from ganavatar_jax.runs import progress
 
 # What is done to an image before it is read: side, then what an avatar's render suffers from.
 DEGRADATIONS = (
@@ -150,7 +150,7 @@ def read(
     Returns:
       The readings, one row a frame.
     """
-    config = estimators.EstimatorConfig(
+    config = estimator_config.EstimatorConfig(
         upsample_px=upsample_px, refine_passes=refine_passes, flip_average=False, calibration="none"
     )
     parts = []
@@ -171,12 +171,12 @@ def read(
 
 
 @functools.cache
-def _estimator(config: estimators.EstimatorConfig) -> estimators.Estimator:
+def _estimator(config: estimator_config.EstimatorConfig) -> estimation.Estimator:
     return estimators.make_estimator(config)
 
 
 def _read_all(
-    people: People, how: str, estimator: estimators.Estimator, title: str, mirrored: bool
+    people: People, how: str, estimator: estimation.Estimator, title: str, mirrored: bool
 ) -> dict[str, np.ndarray]:
     count, width = len(people.frames), len(estimator.names)
     arrays: dict[str, np.ndarray] = {"confidence": np.zeros(count, np.float32)}

@@ -19,14 +19,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import experiment, media, prepare_data, train_gan, weights
+from ganavatar_jax.apps import experiment, prepare_data, train_gan, weights
+from ganavatar_jax.core import chunks, images
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import images
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.metrics import chunks, frechet, lpips, per_frame
+from ganavatar_jax.metrics import frechet, lpips, per_frame
 from ganavatar_jax.models import encoder, face_reader, generator
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.reports import media
+from ganavatar_jax.runs import run_dir
 
 COLUMNS = 8
 YAWS_DEG = (0.0, -45.0, 90.0, 180.0)
@@ -92,7 +93,9 @@ def view(yaw_deg: float) -> np.ndarray:
     return np.asarray(cameras.to_label25(cameras.Camera(pose, cameras.intrinsics(4.2647))))
 
 
-def measure(base: Base, train: pipeline.FrameTable, test: pipeline.FrameTable) -> dict[str, Any]:
+def measure(
+    base: Base, train: frame_table.FrameTable, test: frame_table.FrameTable
+) -> dict[str, Any]:
     """Measures the base on held-out people."""
     alex = lpips.load_params("alex")
     count = len(test.image)
@@ -124,7 +127,9 @@ def nearest_cameras(label25: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.array(chosen)
 
 
-def correlate(base: Base, train: pipeline.FrameTable, test: pipeline.FrameTable) -> dict[str, Any]:
+def correlate(
+    base: Base, train: frame_table.FrameTable, test: frame_table.FrameTable
+) -> dict[str, Any]:
     """Correlates what the readings say of the codes with the truth, on near-frontal people."""
     parts = []
     for table in (train, test):
@@ -172,7 +177,7 @@ def main() -> None:
     base = Base(options.run)
     draw(base, options.dst)
     folder = prepare_data.dataset_folder(base.opened)
-    train, test = pipeline.load_split(folder, "train"), pipeline.load_split(folder, "test")
+    train, test = frame_table.load_split(folder, "train"), frame_table.load_split(folder, "test")
     numbers = json.dumps(measure(base, train, test), indent=2)
     (options.dst / "base.json").write_text(numbers + "\n")
     print(numbers)

@@ -18,10 +18,10 @@ import numpy as np
 
 from ganavatar_jax.apps import prepare_data, weights
 from ganavatar_jax.core import images, portable
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import face_reader
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.runs import run_dir
 
 BASE = "synthetic-heads-64"
 OWN = 16
@@ -37,7 +37,7 @@ FRONTAL_DEG = 40.0
 RIDGE = 30.0  # for standardised readings
 
 
-def read(reader: face_reader.Reader, table: pipeline.FrameTable) -> np.ndarray:
+def read(reader: face_reader.Reader, table: frame_table.FrameTable) -> np.ndarray:
     """Returns the readings of all frames of a split."""
     look = jax.jit(lambda i, c: face_reader.read(reader, images.from_u8(i), c))
     return np.asarray(look(table.image, table.label25), np.float64)
@@ -51,7 +51,7 @@ def predict(readings: np.ndarray, target: np.ndarray, others: np.ndarray) -> np.
     return others @ np.linalg.solve(gram, readings.T @ (target - target.mean()))
 
 
-def codes_of(table: pipeline.FrameTable, names: tuple[str, ...]) -> np.ndarray:
+def codes_of(table: frame_table.FrameTable, names: tuple[str, ...]) -> np.ndarray:
     """Returns the mean of these coefficients of every frame."""
     if table.expression is None:
         raise SystemExit("expected a capture with codes; got none.")
@@ -64,7 +64,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", type=pathlib.Path)
     folder = prepare_data.dataset_folder(run_dir.RunDir(parser.parse_args().run, primary=True))
-    train, test = (pipeline.load_split(folder, split) for split in ("train", "test"))
+    train, test = (frame_table.load_split(folder, split) for split in ("train", "test"))
     stored, _ = portable.load_params(weights.locate(BASE) / weights.ENCODER)
     shipped = {k: np.asarray(v, np.float32) for k, v in stored["buffers"]["reader"].items()}
     size = shipped["weight"].shape[1]

@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 
 from ganavatar_jax.data.formats import eg3d
-from ganavatar_jax.faces import canonical_face, estimators, model_files
+from ganavatar_jax.faces import canonical_face, estimator_config, estimators, model_files
 from ganavatar_jax.geometry import cameras, triangulation
 
 ASSET = pathlib.Path(__file__).parents[1] / "ganavatar_jax" / "assets" / "head_landmarks.json"
@@ -116,7 +116,7 @@ def main():
     parser.add_argument("--limit", type=int, default=1700, help="views of each archive")
     parser.add_argument("--modes", type=int, default=30)
     options = parser.parse_args()
-    reader = estimators.make_estimator(estimators.EstimatorConfig())
+    reader = estimators.make_estimator(estimator_config.EstimatorConfig())
     views = [v for path in options.people for v in read_views(path, reader, options.limit)]
     label25 = np.stack([label for label, _ in views]).astype(np.float64)
     uv = np.stack([points for _, points in views]).astype(np.float64)

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.core import errors, numpy_pickle
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import numpy_pickle
 from weight_port import torch_modules, torch_pickle, torch_tensors, torch_zip
 
 

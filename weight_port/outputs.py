@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from ganavatar_jax.core import errors, files, portable
-from ganavatar_jax.training import progress
+from ganavatar_jax.runs import progress
 from weight_port import torch_write
 
 NAMED_SUFFIXES = (".safetensors", ".npz", ".pth")

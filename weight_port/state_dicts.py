@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.core import errors, pickle_values
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import pickle_values
 
 Spec = tuple[tuple[int, ...], str]  # shape and type
 _LISTED = 8  # names shown of each kind of mismatch, so that the message stays one line

@@ -7,7 +7,8 @@ that EG3D stores beside it is dropped. A global that is not in `RULES` does not 
 import re
 from typing import Any
 
-from ganavatar_jax.core import errors, numpy_pickle, pickle_values
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import numpy_pickle, pickle_values
 from weight_port import torch_tensors
 
 _RESAVED_MODULE = re.compile(r"_imported_module_[0-9a-f]{1,64}")

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.core import errors, numpy_pickle, pickle_values, safe_pickle
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import numpy_pickle, pickle_values, safe_pickle
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C  # first value of a torch.save stream
 _STREAM_PROTOCOL = 1001

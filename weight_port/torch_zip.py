@@ -10,7 +10,8 @@ import zipfile
 import zlib
 from typing import Any
 
-from ganavatar_jax.core import errors, pickle_values, safe_pickle
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import pickle_values, safe_pickle
 from weight_port import torch_tensors
 
 _MAX_ENTRIES = 100_000

@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganavatar_jax.apps import experiment, train_gan, weights
+from ganavatar_jax.core import chunks, errors, images, portable
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors, images, portable
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.metrics import chunks
 from ganavatar_jax.models import generator
-from ganavatar_jax.training import mapping_step, run_dir
+from ganavatar_jax.runs import run_dir
+from ganavatar_jax.training import mapping_step
 
 MAPPING_FILE = "mapping.safetensors"
 MAPPING_KIND = "expression_mapping"

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment, media
+from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.faces import coefficients, precomputed, regions
 from ganavatar_jax.geometry import cameras, trajectories
-from ganavatar_jax.training import progress, run_dir
+from ganavatar_jax.reports import media
+from ganavatar_jax.runs import progress, run_dir
 
 _LOG = logging.getLogger(__name__)
 

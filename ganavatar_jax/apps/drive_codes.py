@@ -13,8 +13,8 @@ from scipy import ndimage
 from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
-from ganavatar_jax.faces import estimators, regions
-from ganavatar_jax.training import progress
+from ganavatar_jax.faces import estimation, estimator_config, estimators, regions
+from ganavatar_jax.runs import progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def read(
     source: drive_sources.Source,
     rows: Int[np.ndarray, " f"],
     wanted: tuple[str, ...],
-    config: estimators.EstimatorConfig,
+    config: estimator_config.EstimatorConfig,
 ) -> DriverCodes:
     """Reads the codes of some frames.
 
@@ -75,7 +75,7 @@ def read(
         _refuse_lacking(watcher.names, wanted, f"the estimator {config.name!r}")
         pictures = map(source.read, rows.tolist())
         with progress.Progress(len(rows), unit="frame", title="estimate", every_s=10) as bar:
-            readings = estimators.estimate_many(
+            readings = estimation.estimate_many(
                 watcher,
                 pictures,
                 frames=frames,
@@ -172,14 +172,14 @@ class _Watcher:
     A small face is found at once instead of in many tiles, and it stays the same person's.
     """
 
-    def __init__(self, estimator: estimators.Estimator, *, follow: bool) -> None:
+    def __init__(self, estimator: estimation.Estimator, *, follow: bool) -> None:
         self.names = estimator.names
         self._estimator, self._follow = estimator, follow
         self._boxes: list[np.ndarray] = []  # left, top, right, bottom
 
     def estimate(
         self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
-    ) -> estimators.Reading | None:
+    ) -> estimation.Reading | None:
         reading = self._estimate_near(image_u8, frame) if self._follow and self._boxes else None
         reading = reading or self._estimator.estimate(image_u8, frame=frame)
         if reading is not None and reading.landmarks is not None:
@@ -189,7 +189,7 @@ class _Watcher:
 
     def _estimate_near(
         self, image_u8: UInt8[np.ndarray, "h w 3"], frame: str | None
-    ) -> estimators.Reading | None:
+    ) -> estimation.Reading | None:
         """Reads the surroundings of the last face, if they are less than the whole image."""
         low, high = self._boxes[-1][:2], self._boxes[-1][2:]
         center, reach = (low + high) / 2, _NEAR_FACE * (high - low).max() / 2

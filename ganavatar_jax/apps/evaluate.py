@@ -5,13 +5,14 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluation_report, experiment, prepare_data
+from ganavatar_jax.apps import avatar, experiment, prepare_data
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
-from ganavatar_jax.data import pipeline
-from ganavatar_jax.faces import coefficients, estimators
+from ganavatar_jax.data import frame_table
+from ganavatar_jax.faces import coefficients, estimation, estimators
 from ganavatar_jax.metrics import baselines, lpips
-from ganavatar_jax.training import progress, run_dir
+from ganavatar_jax.reports import evaluation_report
+from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "evaluate"
 _MIN_LPIPS_SIDE = 32  # AlexNet's last pooling needs it
@@ -35,7 +36,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
 
 def driving_codes(
-    table: pipeline.FrameTable,
+    table: frame_table.FrameTable,
     names: tuple[str, ...],
     resolved: experiment.ExperimentConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +57,7 @@ def driving_codes(
     """
     if resolved.evaluation.codes == "estimate":
         estimator = estimators.make_estimator(resolved.estimator)
-        readings = estimators.estimate_many(estimator, table.image, frames=list(table.frame_id))
+        readings = estimation.estimate_many(estimator, table.image, frames=list(table.frame_id))
         return coefficients.select(readings.codes, estimator.names, names), readings.found
     if table.expression is None:
         raise errors.DataFormatError(
@@ -109,7 +110,7 @@ def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> N
     config = resolved.evaluation
     person = avatar.load(resolved, opened)
     folder = prepare_data.dataset_folder(opened)
-    train, test = pipeline.load_split(folder, "train"), pipeline.load_split(folder, "test")
+    train, test = frame_table.load_split(folder, "train"), frame_table.load_split(folder, "test")
     codes, have = driving_codes(test, person.names, resolved)
     rows = np.flatnonzero(have)[:: config.stride]
     experiment.refuse_empty(
@@ -163,7 +164,7 @@ def _read_back(
 ) -> tuple[np.ndarray, np.ndarray]:
     estimator = estimators.make_estimator(resolved.estimator)
     with progress.Progress(len(ours), unit="frame", title="read back", every_s=10) as bar:
-        readings = estimators.estimate_many(
+        readings = estimation.estimate_many(
             estimator,
             ours,
             frames=list(frame_ids),
@@ -175,7 +176,7 @@ def _read_back(
 
 
 def _baseline_codes(
-    train: pipeline.FrameTable, codes: np.ndarray, names: tuple[str, ...]
+    train: frame_table.FrameTable, codes: np.ndarray, names: tuple[str, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes of training and held-out frames; none where only cameras can be compared."""
     lacking = set(names) - set(train.expression_names)

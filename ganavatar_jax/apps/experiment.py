@@ -11,9 +11,10 @@ from ganavatar_jax.apps import startup
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.models import discriminator, generator
-from ganavatar_jax.training import gan_config, mapping_step, run_dir
+from ganavatar_jax.runs import run_dir
+from ganavatar_jax.training import gan_config, mapping_step
 from ganavatar_jax.training import parallel as parallel_lib
 
 # Keys that may change when a run folder is used again: how far and how often, not what.
@@ -228,7 +229,7 @@ class ExperimentConfig:
     discriminator: discriminator.DiscriminatorConfig
     gan: gan_config.GanConfig
     frontal: FrontalConfig
-    estimator: estimators.EstimatorConfig
+    estimator: estimator_config.EstimatorConfig
     mapping: mapping_step.MappingConfig
     evaluation: EvaluationConfig
     render: RenderTaskConfig
@@ -302,7 +303,7 @@ def open_run(
 
 
 def refuse_unread(
-    wanted: Sequence[str], names: Sequence[str], estimator: estimators.EstimatorConfig
+    wanted: Sequence[str], names: Sequence[str], estimator: estimator_config.EstimatorConfig
 ) -> None:
     """Insists that the coefficients the mapping takes are read by the estimator.
 

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, media, prepare_data, train_gan, weights
-from ganavatar_jax.core import errors, images, rng
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.apps import avatar, experiment, prepare_data, train_gan, weights
+from ganavatar_jax.core import chunks, errors, images, rng
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
-from ganavatar_jax.faces import estimators
-from ganavatar_jax.metrics import chunks
+from ganavatar_jax.faces import estimation, estimators
 from ganavatar_jax.models import encoder, generator, mapping
-from ganavatar_jax.training import progress, run_dir
+from ganavatar_jax.reports import media
+from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "make_frontals"
 _MIN_PAIRS = 8
@@ -39,7 +39,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     make(resolved, opened)
 
 
-def make_reader(resolved: experiment.ExperimentConfig) -> estimators.Estimator:
+def make_reader(resolved: experiment.ExperimentConfig) -> estimation.Estimator:
     """Sets up the estimator that reads the renders.
 
     Args:
@@ -119,10 +119,10 @@ def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
 
 
 def _read_codes(
-    estimator: estimators.Estimator, frames: np.ndarray, seeds: np.ndarray
-) -> estimators.Readings:
+    estimator: estimation.Estimator, frames: np.ndarray, seeds: np.ndarray
+) -> estimation.Readings:
     with progress.Progress(len(frames), unit="frame", title="estimate", every_s=10) as bar:
-        return estimators.estimate_many(
+        return estimation.estimate_many(
             estimator,
             frames,
             frames=[f"{seed:05d}" for seed in seeds],
@@ -146,7 +146,7 @@ def _latents(
         )
     abstract = weights.abstract_encoder(gan.reconstruction.encoder, g_config)
     e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
-    table = pipeline.load_split(prepare_data.dataset_folder(opened), "train")
+    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
     # A random frame for every seed, without repetition as long as there are enough frames.
     order = np.random.default_rng(resolved.frontal.first_seed).permutation(len(table.frame_id))
     chosen = order[np.arange(len(seeds)) % len(order)]

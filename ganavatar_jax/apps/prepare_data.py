@@ -11,10 +11,10 @@ import ml_collections
 
 from ganavatar_jax.apps import experiment
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import alignment
+from ganavatar_jax.data import head_alignment, head_landmarks
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.faces import estimators
-from ganavatar_jax.training import progress, run_dir
+from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "prepare_data"
 _LOG = logging.getLogger(__name__)
@@ -64,14 +64,14 @@ def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> No
 
     Source: ours.
     """
-    from ganavatar_jax.apps import capture_report  # pictures are not needed to train
+    from ganavatar_jax.reports import capture_report
 
     folder = dataset_folder(opened)
     with contextlib.ExitStack() as stack:
         show = _Bars(stack)
         data, facts = resolved.data, {}
         if data.format == "video":
-            from ganavatar_jax.apps import video_capture
+            from ganavatar_jax.films import video_capture
 
             capture = folder / "video_capture"
             facts = video_capture.prepare_video(
@@ -120,10 +120,10 @@ class _Bars:
         self._bar.update(done - self._bar.done)
 
 
-def _find_landmarks(resolved: experiment.ExperimentConfig) -> alignment.FindLandmarks | None:
+def _find_landmarks(resolved: experiment.ExperimentConfig) -> head_landmarks.FindLandmarks | None:
     """Loads the face detector where the alignment looks at faces."""
     data = resolved.data
-    method = alignment.resolve_method(data)
+    method = head_alignment.resolve_method(data)
     by_number = method == "scale" and data.align.scale > 0
     if method not in ("auto", "scale", "landmark_normalization") or by_number:
         return None
@@ -134,7 +134,7 @@ def _find_landmarks(resolved: experiment.ExperimentConfig) -> alignment.FindLand
         )
     reader = estimators.make_estimator(resolved.estimator)
 
-    def find(image):  # noqa: ANN001, ANN202 (alignment.FindLandmarks)
+    def find(image):  # noqa: ANN001, ANN202 (head_landmarks.FindLandmarks)
         reading = reader.estimate(image)
         return None if reading is None else reading.landmarks
 

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, media, prepare_data
+from ganavatar_jax.apps import avatar, evaluate, experiment, prepare_data
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras, trajectories
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.reports import media
+from ganavatar_jax.runs import run_dir
 
 STAGE = "render"
 _SHEET_COLUMNS = 7
@@ -53,7 +54,7 @@ def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Non
     intrinsics = cameras.from_label25(jnp.asarray(person.frontal_label25)).intrinsics
     path = trajectories.orbit(config.frames, radius=config.radius, intrinsics=intrinsics)
     labels = np.asarray(cameras.to_label25(path))
-    table = pipeline.load_split(prepare_data.dataset_folder(opened), "test")
+    table = frame_table.load_split(prepare_data.dataset_folder(opened), "test")
     codes, have = evaluate.driving_codes(table, person.names, resolved)
     codes = codes[have]
     statistics = evaluate.driver_statistics(codes, resolved.evaluation)

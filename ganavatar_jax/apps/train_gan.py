@@ -10,20 +10,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import experiment, media, prepare_data, weights
+from ganavatar_jax.apps import experiment, prepare_data, weights
 from ganavatar_jax.core import errors, images, rng
-from ganavatar_jax.data import pipeline
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, encoder, generator
-from ganavatar_jax.training import (
-    gan_config,
-    loop,
-    parallel,
-    phase_config,
-    recon_step,
-    run_dir,
-    state,
-)
+from ganavatar_jax.reports import media
+from ganavatar_jax.runs import run_dir
+from ganavatar_jax.training import gan_config, loop, parallel, phase_config, recon_step, state
 
 STAGE = loop.STAGE
 _FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
@@ -79,8 +73,8 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
     done = opened.stage_done(STAGE)
     if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
         return
-    table = pipeline.load_split(prepare_data.dataset_folder(opened), "train")
-    batches = pipeline.make_batches(
+    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    batches = frame_table.make_batches(
         table,
         batch_size=gan.batch_size // jax.process_count(),
         seed=gan.seed,
@@ -138,7 +132,7 @@ def _export(
 def _initial(
     resolved: experiment.ExperimentConfig,
     steps: phase_config.StepConfig,
-    table: pipeline.FrameTable,
+    table: frame_table.FrameTable,
 ) -> Callable[[], state.GanState]:
     """Loads and fits what a fresh start needs; the rest may run under eval_shape."""
     gan = resolved.gan
@@ -167,7 +161,9 @@ def _initial(
 
 
 def _make_encoder(
-    resolved: experiment.ExperimentConfig, start: weights.Start | None, table: pipeline.FrameTable
+    resolved: experiment.ExperimentConfig,
+    start: weights.Start | None,
+    table: frame_table.FrameTable,
 ) -> dict[str, Any]:
     gan, z_dim = resolved.gan, resolved.generator.z_dim
     config = gan.reconstruction.encoder
@@ -202,7 +198,7 @@ def _make_encoder(
 
 
 def _sample_drawer(
-    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, table: pipeline.FrameTable
+    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, table: frame_table.FrameTable
 ):
     g_config = resolved.generator
     # A fixed latent a column, a fixed camera a row.

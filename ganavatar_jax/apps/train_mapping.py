@@ -14,7 +14,8 @@ from ganavatar_jax.core import portable, rng
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import coefficients, normalization
 from ganavatar_jax.models import expression_mapping
-from ganavatar_jax.training import mapping_step, metric_writer, progress, run_dir
+from ganavatar_jax.runs import metric_writer, progress, run_dir
+from ganavatar_jax.training import mapping_step
 
 STAGE = "train_mapping"
 

@@ -13,13 +13,15 @@ import dataclasses
 import numpy as np
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import alignment, cropping, records
+from ganavatar_jax.data import cropping, head_landmarks, records
 from ganavatar_jax.geometry import triangulation
 
 _RADIUS, _FOCAL = 2.7, 4.2647  # of FFHQ labels
 
 
-def normalize(capture: records.Capture, find_landmarks: alignment.FindLandmarks) -> records.Capture:
+def normalize(
+    capture: records.Capture, find_landmarks: head_landmarks.FindLandmarks
+) -> records.Capture:
     """Crops every frame by its own landmarks and gives it an ideal camera.
 
     Args:
@@ -34,7 +36,7 @@ def normalize(capture: records.Capture, find_landmarks: alignment.FindLandmarks)
 
     Source: least-squares scale and shift of the landmarks in the image.
     """
-    head = alignment.load_head_landmarks()
+    head = head_landmarks.load_head_landmarks()
     frames = []
     for frame in capture.frames:
         points = find_landmarks(frame.read_pixels()[0])

@@ -1,4 +1,4 @@
-"""Reads facial expressions from images, behind one small interface (`estimators.Estimator`).
+"""Reads facial expressions from images, behind one small interface (`estimation.Estimator`).
 
 A reader returns named coefficients. MediaPipe's face landmarker runs by LiteRT alone and gives
 blendshapes, numbers near [0, 1] with ARKit names; Deep3DFace gives the 64 coefficients of the

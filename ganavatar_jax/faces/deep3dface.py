@@ -17,7 +17,8 @@ from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import (
     deep3d_alignment,
     deep3d_network,
-    estimators,
+    estimation,
+    estimator_config,
     measures,
     mediapipe_face,
 )
@@ -31,9 +32,9 @@ _NOSE_TIP, _MOUTH_CORNERS = 1, (61, 291)
 
 
 class Deep3dFace:
-    """An `estimators.Estimator` of 64 expression coefficients. Not safe to share by threads."""
+    """An `estimation.Estimator` of 64 expression coefficients. Not safe to share by threads."""
 
-    def __init__(self, config: estimators.EstimatorConfig) -> None:
+    def __init__(self, config: estimator_config.EstimatorConfig) -> None:
         """Loads the converted weights and the landmarker.
 
         Args:
@@ -68,7 +69,7 @@ class Deep3dFace:
 
     def estimate(
         self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
-    ) -> estimators.Reading | None:
+    ) -> estimation.Reading | None:
         """Reads the most face-like face of an image.
 
         Args:
@@ -87,7 +88,7 @@ class Deep3dFace:
         code = np.asarray(self.coefficients(aligned[None]).expression[0])
         if self._config.measures:
             code = np.concatenate([code, measures.measure(found.landmarks)]).astype(np.float32)
-        return estimators.Reading(code, found.confidence, found.landmarks)
+        return estimation.Reading(code, found.confidence, found.landmarks)
 
     def coefficients(
         self, aligned_u8: UInt8[np.ndarray, "b 224 224 3"]

@@ -1,104 +1,10 @@
-"""The interface every expression estimator fulfils, and reading many images through it.
-
-`code` is a vector of coefficients named by `Estimator.names`; what they mean is the estimator's
-own affair, the rest of the package only needs that equal names mean equal things. Landmarks are
-in pixels of the image that was given (continuous: pixel centres at +0.5).
-"""
-
-import dataclasses
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
-
-import numpy as np
+"""Builds the estimator a config names."""
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.faces import estimation, estimator_config
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What an estimator read off one face."""
-
-    code: Float[np.ndarray, " e"]
-    confidence: float  # [0, 1]; how sure the estimator is that it looked at a face
-    landmarks: Float[np.ndarray, "478 3"] | None  # pixels; z grows away from the camera
-
-
-class Readings(NamedTuple):
-    """Readings of many images; rows of images that could not be read are NaN and not found."""
-
-    codes: Float[np.ndarray, "f e"]
-    confidence: Float[np.ndarray, " f"]
-    found: Bool[np.ndarray, " f"]
-
-    @property
-    def skipped(self) -> int:
-        """Number of images that could not be read."""
-        return int((~self.found).sum())
-
-
-@runtime_checkable
-class Estimator(Protocol):
-    """Reads expression codes off images, each image on its own."""
-
-    names: tuple[str, ...]
-
-    def estimate(
-        self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
-    ) -> Reading | None:
-        """Reads one image.
-
-        Args:
-          image_u8: RGB image, 0..255.
-          frame: Name of the frame, for estimators that look codes up.
-
-        Returns:
-          The reading, or None when there is no face the estimator can read.
-        """
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class EstimatorConfig:
-    """Which estimator to use and how carefully it looks."""
-
-    name: Literal["mediapipe", "precomputed", "deep3dface"] = "mediapipe"
-    # face_landmarker.task (None: looked up, see model_files); for "deep3dface" its own weights.
-    model_path: str | None = None
-    allow_download: bool = True  # whether a missing model file may be fetched
-    codes_path: str | None = None  # expressions.json or .npz, for "precomputed"
-    min_confidence: float = 0.5  # faces with a smaller presence score count as not readable
-    upsample_px: int = 256  # smaller images are enlarged until their longer side has this size
-    refine_passes: int = 1  # times the landmarks are read again from their own region
-    tile_levels: int = 2  # how often the tile side halves when the face is searched; 0: never
-    assume_face: bool = False  # read the whole image as a face where the detector finds none
-    flip_average: bool = True  # MediaPipe also reads the mirrored image: steadier
-    measures: bool = False  # append the landmark distances of measures.NAMES to the code
-    # MediaPipe readings to ARKit weights: "synthetic-people", a file, or "none" for its own 52.
-    calibration: str = "synthetic-people"
-    num_threads: int = 1
-
-    def __post_init__(self) -> None:
-        """Checks ranges.
-
-        Raises:
-          ValueError: a value is out of its range.
-        """
-        if not 0.0 <= self.min_confidence <= 1.0:
-            raise ValueError(f"min_confidence must be in [0, 1]; got {self.min_confidence}.")
-        if self.upsample_px < 1 or self.num_threads < 1:
-            raise ValueError(
-                "upsample_px and num_threads must be >= 1; "
-                f"got {self.upsample_px}, {self.num_threads}."
-            )
-        if self.refine_passes < 0 or self.tile_levels < 0:
-            raise ValueError(
-                "refine_passes and tile_levels must be >= 0; "
-                f"got {self.refine_passes}, {self.tile_levels}."
-            )
-
-
-def make_estimator(config: EstimatorConfig) -> Estimator:
+def make_estimator(config: estimator_config.EstimatorConfig) -> estimation.Estimator:
     """Builds the estimator that a config names, loading what it needs.
 
     Args:
@@ -114,7 +20,7 @@ def make_estimator(config: EstimatorConfig) -> Estimator:
 
     Source: ours.
     """
-    # Imported here: the modules import this one, and codes from a file need no face networks.
+    # Imported here: codes from a file need no face networks.
     if config.name == "mediapipe":
         from ganavatar_jax.faces import mediapipe_face
 
@@ -131,49 +37,3 @@ def make_estimator(config: EstimatorConfig) -> Estimator:
             "Set it to an expressions.json or .npz file."
         )
     return precomputed.load(config.codes_path)
-
-
-def estimate_many(
-    estimator: Estimator,
-    images_u8: Iterable[UInt8[np.ndarray, "_ _ 3"]],
-    *,
-    frames: Sequence[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Readings:
-    """Reads every image, keeping a row for those that could not be read.
-
-    Args:
-      estimator: What reads.
-      images_u8: RGB images, 0..255; sizes may differ.
-      frames: Name of each image, for estimators that look codes up.
-      progress: Called after each image with the numbers of images done and skipped so far.
-
-    Returns:
-      Codes, confidences and the mask of readable images; `skipped` counts the others.
-
-    Raises:
-      ValueError: there are more or fewer frame names than images.
-
-    Source: ours.
-    """
-    codes, confidence, found = [], [], []
-    unread = np.full(len(estimator.names), np.nan, np.float32)
-    for index, image_u8 in enumerate(images_u8):
-        if frames is not None and index >= len(frames):
-            raise ValueError(f"expected one frame name per image; got {len(frames)} names only.")
-        frame = None if frames is None else frames[index]
-        reading = estimator.estimate(image_u8, frame=frame)
-        found.append(reading is not None)
-        codes.append(unread if reading is None else reading.code)
-        confidence.append(0.0 if reading is None else reading.confidence)
-        if progress is not None:
-            progress(len(found), found.count(False))
-    if frames is not None and len(frames) != len(found):
-        raise ValueError(
-            f"expected one frame name per image; got {len(frames)} names, {len(found)} images."
-        )
-    return Readings(
-        np.asarray(codes, np.float32).reshape(len(found), len(estimator.names)),
-        np.asarray(confidence, np.float32),
-        np.asarray(found, bool),
-    )

@@ -20,7 +20,8 @@ from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import (
     calibration,
     coefficients,
-    estimators,
+    estimation,
+    estimator_config,
     face_detector,
     measures,
     model_files,
@@ -53,12 +54,12 @@ _BLENDSHAPE_LANDMARKS = (
 
 
 class MediaPipeFace:
-    """An `estimators.Estimator` of MediaPipe's 52 coefficients, or of what they are calibrated to.
+    """An `estimation.Estimator` of MediaPipe's 52 coefficients, or of what they are calibrated to.
 
     Not safe to share by threads.
     """
 
-    def __init__(self, config: estimators.EstimatorConfig) -> None:
+    def __init__(self, config: estimator_config.EstimatorConfig) -> None:
         """Finds the model file, checks it and loads its nets.
 
         Args:
@@ -88,7 +89,7 @@ class MediaPipeFace:
 
     def estimate(
         self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
-    ) -> estimators.Reading | None:
+    ) -> estimation.Reading | None:
         """Reads the most face-like face of an image.
 
         Args:
@@ -121,7 +122,7 @@ class MediaPipeFace:
         whole = regions.whole_image(image_u8.shape[1], image_u8.shape[0])
         return len(self._detect(image_u8, whole))
 
-    def _read(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> estimators.Reading | None:
+    def _read(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> estimation.Reading | None:
         longest = max(image_u8.shape[:2])
         factor = max(1.0, self._config.upsample_px / longest)
         picture_u8 = _enlarged(image_u8, factor)
@@ -129,7 +130,7 @@ class MediaPipeFace:
             landmarks, presence = self._read_landmarks(picture_u8, region)
             if presence >= self._config.min_confidence:
                 landmarks /= np.float32(factor)
-                return estimators.Reading(self._code(landmarks), presence, landmarks)
+                return estimation.Reading(self._code(landmarks), presence, landmarks)
         return None
 
     def _code(self, landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " e"]:

@@ -16,13 +16,13 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimation
 
 _Table = tuple[list[Any], list[Any], list[Any], float | None]  # names, frames, rows, fps
 
 
 class PrecomputedEstimator:
-    """An `estimators.Estimator` that looks codes up; frames it does not know are unreadable.
+    """An `estimation.Estimator` that looks codes up; frames it does not know are unreadable.
 
     Attributes:
       names: Name of each coefficient.
@@ -53,7 +53,7 @@ class PrecomputedEstimator:
 
     def estimate(
         self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
-    ) -> estimators.Reading | None:
+    ) -> estimation.Reading | None:
         """Looks one frame up.
 
         Args:
@@ -75,7 +75,7 @@ class PrecomputedEstimator:
         code = self._rows.get(frame)
         if code is None or np.isnan(code).any():
             return None
-        return estimators.Reading(code.copy(), 1.0, None)
+        return estimation.Reading(code.copy(), 1.0, None)
 
 
 def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:

@@ -153,7 +153,7 @@ def weighted_similarity(
     target: Float[np.ndarray, "n 3"],
     weights: Float[np.ndarray, " n"],
 ) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Finds the similarity of least squares in float64; `geometry.alignment` has it for JAX.
+    """Finds the similarity of least squares in float64; `geometry.similarity` has it for JAX.
 
     Args:
       source: Points before the map.

@@ -16,9 +16,9 @@ import functools
 import jax
 import numpy as np
 
-from ganavatar_jax.core import images
+from ganavatar_jax.core import chunks, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
-from ganavatar_jax.metrics import chunks, lpips
+from ganavatar_jax.metrics import lpips
 
 
 @dataclasses.dataclass(frozen=True)

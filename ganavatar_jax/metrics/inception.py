@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import errors, npz_files
+from ganavatar_jax.core import chunks, errors
 from ganavatar_jax.core.arrays import Array, Float, UInt8
-from ganavatar_jax.metrics import chunks, frechet
+from ganavatar_jax.core.readers import npz_files
+from ganavatar_jax.metrics import frechet
 
 FEATURES = 2048
 _SIDE_PX = 299

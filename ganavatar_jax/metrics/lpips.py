@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import errors, npz_files, numpy_pickle, trees
+from ganavatar_jax.core import errors, trees
 from ganavatar_jax.core.arrays import Array, Float
+from ganavatar_jax.core.readers import npz_files, numpy_pickle
 
 NetName = Literal["alex", "vgg"]
 MIN_SIDE_PX = 32  # Below 31 px AlexNet's second pooling has nothing left to pool.

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import images
+from ganavatar_jax.core import chunks, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
-from ganavatar_jax.metrics import chunks, image, lpips
+from ganavatar_jax.metrics import image, lpips
 
 
 def compare(

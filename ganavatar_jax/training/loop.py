@@ -13,14 +13,13 @@ import numpy as np
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.metrics import lpips
+from ganavatar_jax.runs import metric_writer, progress
 from ganavatar_jax.training import (
     checkpoints,
     ema,
     gan_config,
     gan_step,
-    metric_writer,
     parallel,
-    progress,
     schedules,
     state,
 )

@@ -9,15 +9,23 @@ from PIL import Image
 
 from ganavatar_jax.apps import drive, drive_codes, drive_sources, evaluate, experiment
 from ganavatar_jax.core import errors, presets
-from ganavatar_jax.faces import coefficients, estimators, model_files, precomputed, regions
+from ganavatar_jax.faces import (
+    coefficients,
+    estimation,
+    estimator_config,
+    estimators,
+    model_files,
+    precomputed,
+    regions,
+)
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.training import run_dir
+from ganavatar_jax.runs import run_dir
 from helpers import captures, compiled, tiny_gan
 
 FACES = pathlib.Path(__file__).parents[1] / "faces" / "data"
 NAMES = ("jawOpen", "eyeBlinkLeft")
 CODES = np.random.default_rng(0).uniform(size=(40, 2)).astype(np.float32)
-READER = estimators.EstimatorConfig(tile_levels=0)
+READER = estimator_config.EstimatorConfig(tile_levels=0)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +143,7 @@ class BrightSpot:
         points[:, 0] = np.linspace(columns.min(), columns.max() + 1, 478)
         points[:, 1] = np.linspace(rows.min(), rows.max() + 1, 478)
         code = np.full(2, image_u8.max(), np.float32)
-        return estimators.Reading(code, 1.0, points)
+        return estimation.Reading(code, 1.0, points)
 
 
 def spots(*places):

@@ -5,7 +5,7 @@ import pytest
 
 from ganavatar_jax.apps import avatar, evaluate, experiment
 from ganavatar_jax.core import errors
-from ganavatar_jax.faces import estimators
+from ganavatar_jax.faces import estimator_config
 from helpers import captures, tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
@@ -13,7 +13,7 @@ _CAMERA, _W = np.array(captures.LABEL, np.float32), tiny_gan.GENERATOR.w_dim
 
 
 def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
-    config = estimators.EstimatorConfig(name="deep3dface")
+    config = estimator_config.EstimatorConfig(name="deep3dface")
     experiment.refuse_unread(("a", "b"), ("b", "a", "c"), config)
     experiment.refuse_unread((), ("b",), config)
     with pytest.raises(errors.ConfigError, match=r"'deep3dface'.*got jawOpen.*coefficients="):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from ganavatar_jax.apps import command_line, experiment, prepare_data, video_capture
+from ganavatar_jax.apps import command_line, experiment, prepare_data
 from ganavatar_jax.core import errors
+from ganavatar_jax.films import video_capture
 from helpers import layouts
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import data_config, pipeline
+from ganavatar_jax.data import data_config, frame_table
 from ganavatar_jax.data.builders import gan_frames, storage
 from helpers import captures
 
@@ -27,7 +27,7 @@ def test_frames_come_back_as_they_went_in(source, tmp_path):
     summary = gan_frames.prepare(config(source), tmp_path / "data")
     assert summary["splits"] == {"train": 4, "test": 2}
     assert summary["rebuilt"]
-    table = pipeline.load_split(tmp_path / "data", "train", with_alpha=True)
+    table = frame_table.load_split(tmp_path / "data", "train", with_alpha=True)
     np.testing.assert_array_equal(table.image, [captures.image(i) for i in range(4)])
     np.testing.assert_array_equal(table.alpha, [captures.matte()] * 4)
     np.testing.assert_allclose(table.label25, [captures.label(i) for i in range(4)], atol=1e-6)
@@ -37,7 +37,7 @@ def test_frames_come_back_as_they_went_in(source, tmp_path):
     assert table.sequence == ("images",) * 4
     assert table.expression_names == captures.NAMES
     assert table.background == "white"
-    test = pipeline.load_split(tmp_path / "data", "test")
+    test = frame_table.load_split(tmp_path / "data", "test")
     assert test.frame_id == ("images/0004.png", "images/0005.png")
     assert test.alpha is None
 
@@ -46,7 +46,7 @@ def test_stored_frames_are_canonical(source, tmp_path):
     made = config(source, resolution=8, background="black")
     summary = gan_frames.prepare(made, tmp_path / "data")
     assert (summary["resolution"], summary["background"]) == (8, "black")
-    table = pipeline.load_split(tmp_path / "data", "train", with_alpha=True)
+    table = frame_table.load_split(tmp_path / "data", "train", with_alpha=True)
     assert table.image.shape == (4, 8, 8, 3)
     assert table.alpha.shape == (4, 8, 8)
     assert table.image[:, :, 6:].max() == 0
@@ -58,7 +58,7 @@ def test_a_capture_without_alpha_and_codes_is_stored_without_them(tmp_path):
     path = tiny.write_zip(tmp_path / "capture.zip")
     summary = gan_frames.prepare(config(path), tmp_path / "data")
     assert summary["expression_names"] == []
-    table = pipeline.load_split(tmp_path / "data", "train", with_alpha=True)
+    table = frame_table.load_split(tmp_path / "data", "train", with_alpha=True)
     assert table.alpha is None
     assert table.expression is None
     assert not table.has_expression.any()
@@ -68,7 +68,7 @@ def test_a_missing_code_is_not_a_number(tmp_path):
     tiny = captures.make()
     tiny.expressions["codes"]["images/0001.png"] = None
     gan_frames.prepare(config(tiny.write_folder(tmp_path / "capture")), tmp_path / "data")
-    table = pipeline.load_split(tmp_path / "data", "train")
+    table = frame_table.load_split(tmp_path / "data", "train")
     assert table.has_expression.tolist() == [True, False, True, True]
     assert np.isnan(table.expression[1]).all()
     assert np.isfinite(table.expression[[0, 2, 3]]).all()
@@ -78,7 +78,7 @@ def test_a_capture_with_nothing_held_out_has_only_a_training_split(source, tmp_p
     made = config(source, split=data_config.SplitConfig(policy="none"))
     assert gan_frames.prepare(made, tmp_path / "data")["splits"] == {"train": 6}
     with pytest.raises(errors.DataFormatError, match='no split "test"; it has train'):
-        pipeline.load_split(tmp_path / "data", "test")
+        frame_table.load_split(tmp_path / "data", "test")
 
 
 def test_preparing_again_writes_nothing(source, tmp_path):
@@ -130,7 +130,7 @@ def test_another_source_rebuilds(tmp_path):
     tiny.files["images/0000.png"] = captures.encode(captures.image(9))
     tiny.write_zip(path)
     assert gan_frames.prepare(config(path), tmp_path / "data")["rebuilt"]
-    table = pipeline.load_split(tmp_path / "data", "train")
+    table = frame_table.load_split(tmp_path / "data", "train")
     np.testing.assert_array_equal(table.image[0], captures.image(9))
 
 
@@ -160,7 +160,7 @@ def test_a_failure_leaves_nothing_behind(source, tmp_path):
         gan_frames.prepare(config(damage(source)), tmp_path / "data")
     assert files_below(tmp_path / "data") == []
     with pytest.raises(errors.DataFormatError, match=r"no finished dataset.*--task=prepare_data"):
-        pipeline.load_split(tmp_path / "data", "train")
+        frame_table.load_split(tmp_path / "data", "train")
 
 
 def test_a_failure_leaves_the_former_dataset(source, tmp_path):
@@ -169,7 +169,7 @@ def test_a_failure_leaves_the_former_dataset(source, tmp_path):
     with pytest.raises(errors.DataFormatError, match="images/0003.png: the image is damaged"):
         gan_frames.prepare(config(damage(source)), tmp_path / "data")
     assert files_below(tmp_path / "data") == before
-    assert len(pipeline.load_split(tmp_path / "data", "train").frame_id) == 4
+    assert len(frame_table.load_split(tmp_path / "data", "train").frame_id) == 4
 
 
 def test_an_interruption_leaves_nothing_behind(source, tmp_path):

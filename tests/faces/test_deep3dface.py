@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from ganavatar_jax.core import errors, portable
-from ganavatar_jax.faces import deep3d_alignment, deep3dface, estimators, measures, model_files
+from ganavatar_jax.faces import (
+    deep3d_alignment,
+    deep3dface,
+    estimation,
+    estimator_config,
+    estimators,
+    measures,
+    model_files,
+)
 from helpers import deep3d
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -29,7 +37,7 @@ def make(weights_path):
 
     def build(**options):
         return estimators.make_estimator(
-            estimators.EstimatorConfig(
+            estimator_config.EstimatorConfig(
                 name="deep3dface", model_path=str(weights_path), allow_download=False, **options
             )
         )
@@ -45,12 +53,12 @@ def faces():
 
 def test_faces_get_64_named_coefficients(make, faces):
     estimator = make()
-    readings = estimators.estimate_many(estimator, [*faces, np.zeros((64, 64, 3), np.uint8)])
+    readings = estimation.estimate_many(estimator, [*faces, np.zeros((64, 64, 3), np.uint8)])
     assert estimator.names == tuple(f"exp{i:02d}" for i in range(64))
     assert readings.found.tolist() == [True, True, False]
     assert np.isfinite(readings.codes[:2]).all()
     assert np.abs(readings.codes[0] - readings.codes[1]).max() > 0
-    again = estimators.estimate_many(estimator, faces)
+    again = estimation.estimate_many(estimator, faces)
     np.testing.assert_array_equal(again.codes, readings.codes[:2])
 
 
@@ -78,7 +86,7 @@ def test_an_aligned_face_has_its_landmarks_where_the_template_says(make, faces):
 
 def test_weights_are_needed_and_checked(tmp_path):
     def build(**options):
-        estimators.make_estimator(estimators.EstimatorConfig(name="deep3dface", **options))
+        estimators.make_estimator(estimator_config.EstimatorConfig(name="deep3dface", **options))
 
     with pytest.raises(errors.EstimatorError, match="needs model_path; got None"):
         build()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import config, errors
-from ganavatar_jax.faces import estimators, precomputed
+from ganavatar_jax.faces import estimation, estimator_config, estimators, precomputed
 
 DATA = pathlib.Path(__file__).parent / "data"
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -20,7 +20,7 @@ def estimator():
 
 def test_unread_images_keep_their_row_and_are_counted(estimator):
     calls = []
-    readings = estimators.estimate_many(
+    readings = estimation.estimate_many(
         estimator,
         (IMAGE for _ in range(3)),
         frames=["second", "unknown", "first"],
@@ -38,7 +38,7 @@ def test_unread_images_keep_their_row_and_are_counted(estimator):
 
 
 def test_no_images_give_no_rows(estimator):
-    readings = estimators.estimate_many(estimator, [])
+    readings = estimation.estimate_many(estimator, [])
     assert readings.codes.shape == (0, 2)
     assert readings.skipped == 0
 
@@ -46,16 +46,18 @@ def test_no_images_give_no_rows(estimator):
 @pytest.mark.parametrize("frames", [["first"], ["first", "second", "first"]])
 def test_every_image_needs_its_frame_name(estimator, frames):
     with pytest.raises(ValueError, match="one frame name per image"):
-        estimators.estimate_many(estimator, [IMAGE, IMAGE], frames=frames)
+        estimation.estimate_many(estimator, [IMAGE, IMAGE], frames=frames)
 
 
 def test_the_config_chooses_the_estimator():
     chosen = estimators.make_estimator(
-        estimators.EstimatorConfig(name="precomputed", codes_path=str(DATA / "expressions.json"))
+        estimator_config.EstimatorConfig(
+            name="precomputed", codes_path=str(DATA / "expressions.json")
+        )
     )
     assert isinstance(chosen, precomputed.PrecomputedEstimator)
     with pytest.raises(errors.EstimatorError, match="needs codes_path"):
-        estimators.make_estimator(estimators.EstimatorConfig(name="precomputed"))
+        estimators.make_estimator(estimator_config.EstimatorConfig(name="precomputed"))
 
 
 @pytest.mark.parametrize(
@@ -71,4 +73,4 @@ def test_the_config_chooses_the_estimator():
 )
 def test_options_out_of_range_are_config_errors(values):
     with pytest.raises(errors.ConfigError):
-        config.resolve(estimators.EstimatorConfig, values)
+        config.resolve(estimator_config.EstimatorConfig, values)

@@ -7,7 +7,14 @@ import pytest
 from PIL import Image
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.faces import coefficients, estimators, measures, model_files
+from ganavatar_jax.faces import (
+    coefficients,
+    estimation,
+    estimator_config,
+    estimators,
+    measures,
+    model_files,
+)
 
 DATA = pathlib.Path(__file__).parent / "data"
 FACES = ("open_mouth", "wink_left", "neutral", "smile")
@@ -26,7 +33,7 @@ def make(model_path):
     def build(**options):
         plain = {"calibration": "none", "flip_average": False}
         return estimators.make_estimator(
-            estimators.EstimatorConfig(model_path=str(model_path), **(plain | options))
+            estimator_config.EstimatorConfig(model_path=str(model_path), **(plain | options))
         )
 
     return build
@@ -54,7 +61,7 @@ def _values(estimator, image_u8, *names):
 
 @pytest.mark.parametrize("size_px", [48, 64, 128, 300])
 def test_faces_of_every_size_are_found_and_codes_are_finite(estimator, images, size_px):
-    readings = estimators.estimate_many(
+    readings = estimation.estimate_many(
         estimator, [_resized(image, size_px) for image in images.values()]
     )
     assert readings.skipped == 0
@@ -141,7 +148,7 @@ def test_a_small_face_in_a_large_image_is_found_by_tiles(make, images):
 def test_images_without_a_face_are_not_readable(estimator, size_px):
     noise = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
     white = np.full_like(noise, 255)
-    readings = estimators.estimate_many(estimator, [white, noise, white[: size_px // 3]])
+    readings = estimation.estimate_many(estimator, [white, noise, white[: size_px // 3]])
     assert readings.skipped == 3
 
 
@@ -173,14 +180,14 @@ def test_landmarks_stand_on_the_face_in_pixels_of_the_given_image(estimator, ima
 def test_a_wrong_model_file_is_refused(tmp_path):
     wrong = tmp_path / "face_landmarker.task"
     wrong.write_bytes(b"PK not the model")
-    config = estimators.EstimatorConfig(model_path=str(wrong))
+    config = estimator_config.EstimatorConfig(model_path=str(wrong))
     with pytest.raises(errors.EstimatorError, match="expected face_landmarker.task with sha256"):
         estimators.make_estimator(config)
 
 
 @pytest.mark.parametrize("size_px", [64, 128])
 def test_the_calibrated_default_gives_arkit_weights_of_the_right_face(make, images, size_px):
-    default = estimators.EstimatorConfig()
+    default = estimator_config.EstimatorConfig()
     calibrated = make(calibration=default.calibration, flip_average=default.flip_average)
     assert set(calibrated.names) <= set(coefficients.ARKIT_NAMES)
     names = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft")

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganavatar_jax.apps import video_capture
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
-from ganavatar_jax.faces import calibration, estimators, matters, matting, mediapipe_face
+from ganavatar_jax.faces import calibration, estimator_config, mediapipe_face
+from ganavatar_jax.films import matters, matting, video_capture
 from helpers import layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
 
-READER = estimators.EstimatorConfig(tile_levels=0)
+READER = estimator_config.EstimatorConfig(tile_levels=0)
 
 
 @pytest.fixture(scope="module")

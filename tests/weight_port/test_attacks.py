@@ -9,7 +9,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ganavatar_jax.core import errors, pickle_values, safe_pickle
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.readers import pickle_values, safe_pickle
 from helpers import attack_files, torch_files
 from weight_port import convert, list_keys, names_eg3d, torch_modules, torch_pickle
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ganavatar_jax.core import npz_files
+from ganavatar_jax.core.readers import npz_files
 from ganavatar_jax.metrics import inception, lpips
 from helpers import attack_files
 from weight_port import convert, outputs, verify

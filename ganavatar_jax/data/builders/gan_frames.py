@@ -18,7 +18,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import alignment, canonicalize, cropping, data_config, records, splits
+from ganavatar_jax.data import (
+    canonicalize,
+    cropping,
+    data_config,
+    head_alignment,
+    head_landmarks,
+    records,
+    splits,
+)
 from ganavatar_jax.data.builders import storage
 from ganavatar_jax.data.formats import reader_table
 
@@ -92,7 +100,7 @@ def prepare(
     dataset_dir: str | pathlib.Path,
     *,
     progress: Progress | None = None,
-    find_landmarks: alignment.FindLandmarks | None = None,
+    find_landmarks: head_landmarks.FindLandmarks | None = None,
     box_side: float = 1.0,
 ) -> dict[str, Any]:
     """Makes the dataset of a capture, unless an equal one is already there.
@@ -123,7 +131,7 @@ def prepare(
         rebuilt = _stored_fingerprint(dataset_dir) != metadata["fingerprint"]
         if rebuilt:
             canonicalize.resolve_background(capture, config)
-            aligned, report = alignment.align_capture(
+            aligned, report = head_alignment.align_capture(
                 capture, config, find_landmarks=find_landmarks, box_side=box_side
             )
             metadata["alignment"] = _finite(dataclasses.asdict(report))

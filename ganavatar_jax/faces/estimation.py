@@ -1,0 +1,103 @@
+"""The interface every expression estimator fulfils, and reading many images through it.
+
+`code` is a vector of coefficients named by `Estimator.names`; what they mean is the estimator's
+own affair, the rest of the package only needs that equal names mean equal things. Landmarks are
+in pixels of the image that was given (continuous: pixel centres at +0.5).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What an estimator read off one face."""
+
+    code: Float[np.ndarray, " e"]
+    confidence: float  # [0, 1]; how sure the estimator is that it looked at a face
+    landmarks: Float[np.ndarray, "478 3"] | None  # pixels; z grows away from the camera
+
+
+class Readings(NamedTuple):
+    """Readings of many images; rows of images that could not be read are NaN and not found."""
+
+    codes: Float[np.ndarray, "f e"]
+    confidence: Float[np.ndarray, " f"]
+    found: Bool[np.ndarray, " f"]
+
+    @property
+    def skipped(self) -> int:
+        """Number of images that could not be read."""
+        return int((~self.found).sum())
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """Reads expression codes off images, each image on its own."""
+
+    names: tuple[str, ...]
+
+    def estimate(
+        self, image_u8: UInt8[np.ndarray, "h w 3"], *, frame: str | None = None
+    ) -> Reading | None:
+        """Reads one image.
+
+        Args:
+          image_u8: RGB image, 0..255.
+          frame: Name of the frame, for estimators that look codes up.
+
+        Returns:
+          The reading, or None when there is no face the estimator can read.
+        """
+        ...
+
+
+def estimate_many(
+    estimator: Estimator,
+    images_u8: Iterable[UInt8[np.ndarray, "_ _ 3"]],
+    *,
+    frames: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Readings:
+    """Reads every image, keeping a row for those that could not be read.
+
+    Args:
+      estimator: What reads.
+      images_u8: RGB images, 0..255; sizes may differ.
+      frames: Name of each image, for estimators that look codes up.
+      progress: Called after each image with the numbers of images done and skipped so far.
+
+    Returns:
+      Codes, confidences and the mask of readable images; `skipped` counts the others.
+
+    Raises:
+      ValueError: there are more or fewer frame names than images.
+
+    Source: ours.
+    """
+    codes, confidence, found = [], [], []
+    unread = np.full(len(estimator.names), np.nan, np.float32)
+    for index, image_u8 in enumerate(images_u8):
+        if frames is not None and index >= len(frames):
+            raise ValueError(f"expected one frame name per image; got {len(frames)} names only.")
+        frame = None if frames is None else frames[index]
+        reading = estimator.estimate(image_u8, frame=frame)
+        found.append(reading is not None)
+        codes.append(unread if reading is None else reading.code)
+        confidence.append(0.0 if reading is None else reading.confidence)
+        if progress is not None:
+            progress(len(found), found.count(False))
+    if frames is not None and len(frames) != len(found):
+        raise ValueError(
+            f"expected one frame name per image; got {len(frames)} names, {len(found)} images."
+        )
+    return Readings(
+        np.asarray(codes, np.float32).reshape(len(found), len(estimator.names)),
+        np.asarray(confidence, np.float32),
+        np.asarray(found, bool),
+    )

@@ -1,0 +1,1 @@
+"""A film becomes a capture: landmarks, head poses, cameras, mattes."""

@@ -1,0 +1,277 @@
+"""A bare video becomes a capture: landmarks, head poses, crops with mattes, expression codes.
+
+Every stage leaves its result in the capture's folder and is passed over when it is there, so that
+an interrupted run goes on where it stopped. Another video or option makes the stages that depend on
+it, and those after them, anew:
+
+    source.json           what the result of each stage belongs to
+    landmarks/00000.npz   landmarks and expression codes of 100 frames each
+    structure/            COLMAP's features and matches, while they are needed
+    poses.npz             cameras of all frames with a face
+    images/, alpha/       square crops, one at a time
+    dataset.json          written last: the folder is a capture in EG3D's layout then
+"""
+
+import hashlib
+import json
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganavatar_jax.core import errors, files
+from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.data import data_config, frame_checks
+from ganavatar_jax.data.formats import video_file
+from ganavatar_jax.faces import estimator_config, regions
+from ganavatar_jax.films import matters, video_cameras, video_landmarks, video_truth
+
+_LOG = logging.getLogger(__name__)
+
+_JPEG_QUALITY = 97
+# What each stage leaves, in order; what says that the capture is finished comes first.
+_RESULTS = {
+    "landmarks": ("landmarks",),
+    "poses": (video_cameras.POSES_FILE, "structure"),
+    "images": ("dataset.json", "summary.json", "expressions.json", "meta.json", "images", "alpha"),
+}
+# The first stage that an option of a video changes; what is not listed changes them all.
+_FIRST_STAGE = {
+    "cameras": "poses",
+    "pitch_response": "poses",
+    "yaw_response": "poses",
+    "matte": "images",
+}
+# Options that change no result: where files are, and what is only checked or compared.
+_IDLE_OPTIONS = ("matte_model", "truth", "fewest_frames")
+_IDLE_ESTIMATOR_OPTIONS = ("model_path", "allow_download", "num_threads")
+
+
+def prepare_video(
+    config: data_config.DataConfig,
+    estimator: estimator_config.EstimatorConfig,
+    folder: pathlib.Path,
+    *,
+    progress: video_landmarks.Progress | None = None,
+) -> dict[str, Any]:
+    """Makes a capture of a video, or goes on where an earlier call stopped.
+
+    Args:
+      config: `source` names the video; `resolution`, `crop_extent` and `video` say what to make.
+      estimator: How faces are read; MediaPipe's landmarker is needed.
+      folder: Where the capture shall be.
+      progress: Told how far each stage is.
+
+    Returns:
+      What was found: frames, frames without a face, the median reprojection error in pixels of the
+      video and of an image of 512 pixels, the residual of the alignment.
+
+    Raises:
+      DataFormatError: the video cannot be read, or shows no face or several; or the truth does not
+        fit it.
+      EstimatorError: a model file is missing.
+      MissingDependencyError: a package for mattes is missing.
+      RunError: the folder cannot be written.
+
+    Source: ours; poses as in head_poses.
+    """
+    if estimator.name != "mediapipe":
+        raise errors.EstimatorError(
+            f'data.format "video" needs face landmarks; estimator "{estimator.name}" has none. Set '
+            "estimator.name=mediapipe."
+        )
+    source = pathlib.Path(config.source).expanduser()
+    if not source.is_file():
+        raise errors.DataFormatError(
+            f"{source}: there is no such video. Set data.source to a video file."
+        )
+    video = video_file.VideoFile(source, where=str(source))
+    if config.video.truth:
+        video_truth.check(video, config.video.truth)
+    _claim(folder, source, config, estimator)
+    summary = folder / "summary.json"
+    if (folder / "dataset.json").is_file() and summary.is_file():
+        return _judged(json.loads(summary.read_text()), video, config, folder)
+    matter = None
+    if config.video.matte != "none":  # Made first: a missing file or package is told at once.
+        matter = matters.make_matter(
+            config.video.matte,
+            model_path=config.video.matte_model,
+            allow_download=estimator.allow_download,
+        )
+    video_cameras.check_available(config, estimator, folder)
+    tracks, missing = video_landmarks.read_tracks(video, config, estimator, folder, progress)
+    solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
+    facts = _write_frames(
+        video, config, tracks, solved, folder=folder, matter=matter, progress=progress
+    )
+    facts |= {"frames_without_face": missing}
+    files.write_atomic(summary, json.dumps(facts, indent=1))
+    return _judged(facts, video, config, folder)
+
+
+def _judged(
+    facts: dict[str, Any],
+    video: video_file.VideoFile,
+    config: data_config.DataConfig,
+    folder: pathlib.Path,
+) -> dict[str, Any]:
+    """Adds what the truth says, where it is given."""
+    if not config.video.truth:
+        return facts
+    return facts | video_truth.compare(
+        video, folder, config.video.truth, focal_px=facts["focal_px"]
+    )
+
+
+def _claim(
+    folder: pathlib.Path,
+    source: pathlib.Path,
+    config: data_config.DataConfig,
+    estimator: estimator_config.EstimatorConfig,
+) -> None:
+    """Removes results that do not belong to this video and these options."""
+    claims = _claims(source, config, estimator)
+    path = files.make_folder(folder) / "source.json"
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    stages = list(_RESULTS)
+    fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
+    if not fresh:
+        return
+    # The last stage first: an interruption leaves what the old claims are right about.
+    for stage in reversed(stages[stages.index(fresh[0]) :]):
+        for name in _RESULTS[stage]:
+            _remove(folder / name)
+    files.write_atomic(path, json.dumps(claims, indent=1))
+
+
+def _claims(
+    source: pathlib.Path,
+    config: data_config.DataConfig,
+    estimator: estimator_config.EstimatorConfig,
+) -> dict[str, Any]:
+    """What each stage depends on besides the stages before it."""
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    reading = {k: v for k, v in vars(estimator).items() if k not in _IDLE_ESTIMATOR_OPTIONS}
+    claims: dict[str, Any] = {
+        "landmarks": {"sha256": digest, "estimator": reading},
+        "poses": {"crop_extent": config.crop_extent},
+        "images": {"resolution": config.resolution},
+    }
+    for option, value in vars(config.video).items():
+        if option not in _IDLE_OPTIONS:
+            claims[_FIRST_STAGE.get(option, "landmarks")][option] = value
+    if config.video.matte == "onnx":
+        # Its name, not its content: a finished capture is used where the file is not, too.
+        claims["images"]["matte_model"] = pathlib.Path(str(config.video.matte_model)).name
+    return json.loads(json.dumps(claims))
+
+
+def _remove(path: pathlib.Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise files.write_error(path, error) from error
+
+
+def _write_frames(
+    video: video_file.VideoFile,
+    config: data_config.DataConfig,
+    tracks: video_landmarks.Tracks,
+    solved: video_cameras.Solved,
+    *,
+    folder: pathlib.Path,
+    matter: matters.Matter | None,
+    progress: video_landmarks.Progress | None,
+) -> dict[str, Any]:
+    labels, codes, squares = [], {}, []
+    starts = video_landmarks.find_starts(tracks.frame)
+    parts = np.searchsorted(starts, solved.kept, side="right") - 1
+    frames = tracks.frame[solved.kept]
+    names = [f"{part:02d}/{frame:06d}" for part, frame in zip(parts, frames, strict=True)]
+    for name, index in zip(names, solved.kept.tolist(), strict=True):
+        pose = solved.cam2world[index]
+        region, intrinsics = video_cameras.crop_region(
+            video.size, pose, focal_px=solved.focal_px, extent=config.crop_extent
+        )
+        squares.append(region)
+        labels.append(
+            [f"images/{name}.jpg", [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]]
+        )
+        codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
+    begins = _find_shots(frames, np.array([values for _, values in labels]))
+    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
+    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
+    for index, name in enumerate(names):
+        if due[index]:
+            if matter is not None and begins[index]:
+                matter.forget()
+            image = regions.crop(
+                video.read(int(frames[index])), squares[index], size_px=config.resolution
+            )
+            place = folder / "images" / f"{name}.jpg"
+            _save_frame(place, image, folder / "alpha" / f"{name}.png", matter)
+        if progress is not None:
+            progress("images", index + 1, len(names))
+    files.write_atomic(
+        folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
+    )
+    background = "scene" if config.video.matte == "none" else "white"
+    files.write_atomic(folder / "meta.json", json.dumps({"background": background}))
+    files.write_atomic(folder / "dataset.json", json.dumps({"labels": labels}))
+    side_px = float(np.median([square.side_px for square in squares]))
+    error_px = float(np.median(solved.residual_px[solved.kept]))
+    return {
+        "frames": len(labels),
+        "frames_misread": solved.misread,
+        "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
+        "cameras": solved.cameras,
+        "reprojection_px": round(error_px, 3),
+        "reprojection_px_at_512": round(error_px * 512 / side_px, 3),
+        "crop_side_px": round(side_px, 1),
+        "focal_px": solved.focal_px,
+        "alignment_residual": round(solved.residual, 5),
+    }
+
+
+def _find_shots(
+    frame: Int[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
+) -> Bool[np.ndarray, " k"]:
+    """Marks frames before which the recording has a gap or a cut."""
+    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(frame)))
+    begins[video_landmarks.find_starts(frame)] = True
+    return begins
+
+
+def _find_due(
+    missing: Bool[np.ndarray, " k"], begins: Bool[np.ndarray, " k"]
+) -> Bool[np.ndarray, " k"]:
+    """Marks what a network with a memory must see: each shot up to what is missing of it."""
+    shot = np.cumsum(begins) - 1
+    last = np.full(shot[-1] + 1, -1)
+    np.maximum.at(last, shot[missing], np.flatnonzero(missing))
+    return np.arange(len(missing)) <= last[shot]
+
+
+def _save_frame(
+    place: pathlib.Path,
+    image: UInt8[np.ndarray, "h w 3"],
+    matte_place: pathlib.Path,
+    matter: matters.Matter | None,
+) -> None:
+    if matter is not None:
+        matte = matter.matte(image)
+        covered = matte.alpha[..., None] / 255.0
+        white = np.rint(matte.foreground * covered + 255.0 * (1.0 - covered))
+        image = white.astype(np.uint8)
+        with files.atomic_path(matte_place) as temporary:
+            Image.fromarray(matte.alpha).save(temporary, format="PNG")
+    with files.atomic_path(place) as temporary:
+        Image.fromarray(image).save(temporary, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)

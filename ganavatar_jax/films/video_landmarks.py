@@ -1,0 +1,158 @@
+"""Landmarks and expression codes of a video's frames, kept in files of 100 frames each."""
+
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ganavatar_jax.core import errors, files
+from ganavatar_jax.core.arrays import Float, Int
+from ganavatar_jax.data import data_config
+from ganavatar_jax.data.formats import video_file
+from ganavatar_jax.faces import estimator_config, mediapipe_face
+
+_LOG = logging.getLogger(__name__)
+
+# Called with the stage, the number of its finished frames and of all its frames.
+Progress = Callable[[str, int, int], None]
+
+_CHUNK = 100
+_FACE_COUNT_EVERY = 20
+_LONG_GAP = 25  # Frames without a face that are told about.
+
+
+class Tracks(NamedTuple):
+    """Landmarks of the frames with a face, in order of time.
+
+    Attributes:
+      frame: Number of each frame in the video.
+      landmarks: Pixels of the video.
+      code: Expression codes.
+      names: Their names.
+    """
+
+    frame: Int[np.ndarray, " f"]
+    landmarks: Float[np.ndarray, "f 478 3"]
+    code: Float[np.ndarray, "f e"]
+    names: tuple[str, ...]
+
+
+def read_tracks(
+    video: video_file.VideoFile,
+    config: data_config.DataConfig,
+    estimator: estimator_config.EstimatorConfig,
+    folder: pathlib.Path,
+    progress: Progress | None,
+) -> tuple[Tracks, int]:
+    """Reads the face of every frame, or takes up what an earlier call has read.
+
+    Args:
+      video: The recording.
+      config: Which frames are used.
+      estimator: How faces are read.
+      folder: The files go to `landmarks` in it.
+      progress: Told how far the stage is.
+
+    Returns:
+      tracks: The frames with a face.
+      missing: Number of frames without one.
+
+    Raises:
+      DataFormatError: there are too few frames with a face, or several faces in them.
+      EstimatorError: a model file is missing.
+
+    Source: ours.
+    """
+    numbers = np.arange(0, video.count, config.video.stride)
+    if config.video.max_frames:
+        numbers = numbers[: config.video.max_frames]
+    reader: mediapipe_face.MediaPipeFace | None = None
+    names: tuple[str, ...] = ()
+    found, crowds, looked = [], 0, 0
+    for start in range(0, len(numbers), _CHUNK):
+        path = folder / "landmarks" / f"{start:05d}.npz"
+        if not path.is_file():
+            reader = reader or mediapipe_face.MediaPipeFace(estimator)
+            _read_chunk(video, reader, numbers[start : start + _CHUNK], path)
+        with np.load(path, allow_pickle=False) as stored:
+            found.append((stored["frame"], stored["landmarks"], stored["code"]))
+            names = tuple(stored["names"].tolist())
+            crowds, looked = crowds + int(stored["crowds"]), looked + int(stored["looked"])
+        if progress is not None:
+            progress("landmarks", min(start + _CHUNK, len(numbers)), len(numbers))
+    frame, landmarks, code = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    tracks = Tracks(frame, landmarks, code, names)
+    if crowds > looked / 2:
+        raise errors.DataFormatError(
+            f"{config.source}: {crowds} of {looked} frames looked at show more than one face. Crop "
+            "the video to one person."
+        )
+    if len(tracks.frame) < config.video.fewest_frames:
+        raise errors.DataFormatError(
+            f"{config.source}: a face was found in {len(tracks.frame)} of {len(numbers)} frames; "
+            f"at least {config.video.fewest_frames} are needed. Record the face larger and "
+            "brighter, or check that the video is upright."
+        )
+    _tell_gaps(config.source, numbers, tracks.frame)
+    return tracks, len(numbers) - len(tracks.frame)
+
+
+def _read_chunk(
+    video: video_file.VideoFile,
+    reader: mediapipe_face.MediaPipeFace,
+    numbers: Int[np.ndarray, " c"],
+    path: pathlib.Path,
+) -> None:
+    frames, landmarks, codes, crowds, looked = [], [], [], 0, 0
+    for number in numbers.tolist():
+        image = video.read(number)
+        reading = reader.estimate(image)
+        if number % _FACE_COUNT_EVERY == 0 or len(numbers) < _FACE_COUNT_EVERY:
+            looked += 1
+            crowds += reader.count_faces(image) > 1
+        if reading is not None and reading.landmarks is not None:
+            frames.append(number)
+            landmarks.append(reading.landmarks)
+            codes.append(reading.code)
+    with files.atomic_path(path) as temporary:
+        np.savez(
+            temporary,
+            frame=np.array(frames, np.int64),
+            landmarks=np.array(landmarks, np.float32).reshape(-1, 478, 3),
+            code=np.array(codes, np.float32).reshape(len(codes), len(reader.names)),
+            names=np.array(reader.names),
+            crowds=crowds,
+            looked=looked,
+        )
+
+
+def _tell_gaps(source: str, numbers: np.ndarray, seen: np.ndarray) -> None:
+    known = set(seen.tolist())
+    run: list[int] = []
+    for number in [*numbers.tolist(), None]:
+        if number is not None and number not in known:
+            run.append(number)
+            continue
+        if len(run) >= _LONG_GAP:
+            _LOG.warning(
+                "%s: no face in frames %d to %d; they are left out.", source, run[0], run[-1]
+            )
+        run = []
+
+
+def find_starts(frame: Int[np.ndarray, " f"]) -> Int[np.ndarray, " s"]:
+    """Finds where continuous parts of a recording begin.
+
+    Args:
+      frame: Numbers of the frames used, rising.
+
+    Returns:
+      Places in `frame`; the first is 0.
+
+    Source: ours; a gap is longer than twice the usual step.
+    """
+    step = np.diff(frame, prepend=frame[0])
+    usual = np.median(step[1:]) if len(step) > 1 else 1
+    return np.concatenate([[0], np.flatnonzero(step > 2 * usual)])

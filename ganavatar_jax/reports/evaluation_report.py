@@ -1,0 +1,280 @@
+"""The folder that states how good an avatar is: numbers, per-frame table, pictures, video.
+
+metrics.json       means over held-out frames of ours and of every baseline, the correlation of
+                   expression codes, and the protocol that the numbers were made under; strict
+                   JSON, with null where a number is undefined. Written last.
+per_frame.csv      one line per frame: camera angles and every metric of every candidate
+contact_sheet.png  evenly chosen frames: truth, ours, baselines, error of ours
+comparison.mp4     truth and ours side by side
+"""
+
+import csv
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import ganavatar_jax
+from ganavatar_jax.core import files
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.metrics import expression, face_regions, lpips, per_frame
+from ganavatar_jax.reports import media
+
+MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
+SHEET_ROWS = 6
+_SHEET_TILE_PX = 192
+_VIDEO_TILE_PX = 256
+_ERROR_FULL_SCALE = 64  # Mean absolute error over RGB, of 255, that is drawn white.
+
+_RESERVED = (
+    "ours",
+    "regions",
+    "code_correlation",
+    "code_correlation_both_sides",
+    "frames",
+    "protocol",
+)
+_DEFINITIONS = {
+    "averaging": "each metric is computed per frame and averaged over frames",
+    "l2": "mean squared error over pixels and RGB, images u8 / 255 in [0, 1]",
+    "psnr": "-10 log10(l2), decibel, data range 1; null if any frame is reproduced exactly",
+    "ssim": "11 x 11 Gaussian window, sigma 1.5 px, K1 0.01, K2 0.03, data range 1, RGB, "
+    "population moments, no padding",
+    "lpips_alex": "LPIPS v0.1, AlexNet backbone, linear heads, images u8 / 127.5 - 1",
+    "lpips_vgg": "LPIPS v0.1, VGG16 backbone, linear heads, images u8 / 127.5 - 1",
+    "regions": "PSNR within a rectangle around mouth or eyes, placed by the camera; mean over the "
+    "frames that show it; null without any, or if one is reproduced exactly",
+    "code_correlation": "Pearson's r over frames between the driving code and the code read back "
+    f"from the render, where a face is found and the camera is within {MAX_CODE_ANGLE_DEG:g} "
+    "degrees of frontal; null where a coefficient does not vary",
+    "code_correlation_both_sides": "the same, of the means of left and right coefficients",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Held-out frames, what the avatar made of them, and what they were driven by.
+
+    Attributes:
+      truth_u8: Real frames, 0..255.
+      ours_u8: Rendered frames, same size.
+      frame_ids: Name or number of each frame.
+      label25: Camera labels.
+      codes_driving: Expression codes the renders were driven by, or None.
+      codes_read_back: Codes estimated from the renders, and whether a face was found; or None.
+      code_names: Names of the coefficients; may be empty without codes.
+    """
+
+    truth_u8: UInt8[np.ndarray, "f h w 3"]
+    ours_u8: UInt8[np.ndarray, "f h w 3"]
+    frame_ids: Sequence[str | int]
+    label25: Float[np.ndarray, "f 25"]
+    codes_driving: Float[np.ndarray, "f e"] | None = None
+    codes_read_back: tuple[Float[np.ndarray, "f e"], Bool[np.ndarray, " f"]] | None = None
+    code_names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.truth_u8)
+        lengths = (len(self.ours_u8), len(self.frame_ids), len(self.label25))
+        if count == 0 or any(length != count for length in lengths):
+            raise ValueError(
+                f"a report needs one render, id and camera for each of at least one held-out "
+                f"frame; got {count} frames and {lengths} of these."
+            )
+
+    def angles_deg(self) -> Float[np.ndarray, "f 2"]:
+        """Gives yaw and pitch of every camera.
+
+        Returns:
+          Degrees; 0, 0 is frontal, see `cameras.yaw_pitch_deg`.
+
+        Source: ours.
+        """
+        camera = cameras.from_label25(self.label25)
+        return np.stack([np.asarray(a) for a in cameras.yaw_pitch_deg(camera.cam2world)], axis=1)
+
+
+def write_report(
+    folder: str | pathlib.Path,
+    held_out: HeldOut,
+    *,
+    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    protocol: Mapping[str, Any],
+    fps: int | float,
+    lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
+    chunk: int = 8,
+) -> dict[str, Any]:
+    """Measures held-out frames and writes the evaluation folder.
+
+    Args:
+      folder: Where to write; created, files of an earlier report are replaced.
+      held_out: Truth, renders, cameras and codes.
+      baselines: Name -> images to measure beside ours: one per frame, or one for all.
+      protocol: What the caller states about the run (data, split, checkpoint); the key "metrics"
+        is added here.
+      fps: Frame rate of the video.
+      lpips_params: LPIPS nets to use, from `lpips.load_params`; may be empty.
+      chunk: Frames per device call; bounds memory.
+
+    Returns:
+      What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "regions":
+      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None,
+      "code_correlation_both_sides": the same for means of left and right, "frames": n,
+      "protocol": {...}}.
+
+    Raises:
+      ValueError: a baseline has a reserved name or its images do not fit the truth.
+
+    Source: ours; metrics of GAN-Avatar's tables.
+    """
+    folder = pathlib.Path(folder)
+    reserved = set(_RESERVED) & set(baselines)
+    if reserved:
+        raise ValueError(
+            f"baseline names {sorted(reserved)} are keys of metrics.json; rename them."
+        )
+    candidates = {"ours": held_out.ours_u8, **baselines}
+    table = per_frame.compare(held_out.truth_u8, candidates, lpips_params, chunk=chunk)
+    angles = held_out.angles_deg()
+    correlations, code_frames = _correlate(held_out, angles)
+    metrics = _to_strict(
+        {
+            **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
+            "regions": _measure_regions(held_out, candidates),
+            **correlations,
+            "frames": len(held_out.truth_u8),
+            "protocol": {
+                **protocol,
+                "metrics": _describe(held_out, lpips_params) | {"code_frames": code_frames},
+            },
+        }
+    )
+    _write_csv(folder / "per_frame.csv", held_out, angles, table)
+    media.save_png(
+        folder / "contact_sheet.png", _draw_sheet(held_out, angles, baselines, table["ours"])
+    )
+    media.write_video(folder / "comparison.mp4", _comparison_frames(held_out), fps=fps)
+    text = json.dumps(metrics, indent=2, allow_nan=False)
+    files.write_atomic(folder / "metrics.json", text + "\n")
+    return metrics
+
+
+def _correlate(
+    held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
+) -> tuple[dict[str, dict[str, float | None] | None], int]:
+    if held_out.codes_driving is None or held_out.codes_read_back is None:
+        return {"code_correlation": None, "code_correlation_both_sides": None}, 0
+    yaw, pitch = np.radians(angles).T
+    from_frontal_deg = np.degrees(np.arccos(np.clip(np.cos(yaw) * np.cos(pitch), -1.0, 1.0)))
+    read_back, found = held_out.codes_read_back
+    used = found & (from_frontal_deg <= MAX_CODE_ANGLE_DEG)
+    driving, names = held_out.codes_driving, held_out.code_names
+    joined, stems = expression.join_sides(driving, names)
+    joined_back, _ = expression.join_sides(read_back, names)
+    return {
+        "code_correlation": expression.code_correlation(driving, read_back, used, names),
+        "code_correlation_both_sides": expression.code_correlation(
+            joined, joined_back, used, stems
+        ),
+    }, int(used.sum())
+
+
+def _measure_regions(
+    held_out: HeldOut, candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]]
+) -> dict[str, dict[str, float | None]]:
+    truth, label25 = held_out.truth_u8, held_out.label25
+    measured: dict[str, dict[str, float | None]] = {}
+    for region, where in face_regions.REGIONS.items():
+        measured[region] = {}
+        for name, candidate in candidates.items():
+            values = face_regions.psnr(candidate, truth, label25, where)
+            seen = values[~np.isnan(values)]
+            measured[region][name] = float(seen.mean()) if len(seen) else None
+    return measured
+
+
+def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> dict[str, Any]:
+    measured = {f"lpips_{net}" for net in lpips_params}
+    return {
+        "definitions": {
+            name: text
+            for name, text in _DEFINITIONS.items()
+            if not name.startswith("lpips_") or name in measured
+        },
+        "resolution_px": list(held_out.truth_u8.shape[1:3]),
+        "crop": "none",
+        **face_regions.describe(),
+        "backend": jax.default_backend(),
+        "versions": {
+            "ganavatar_jax": ganavatar_jax.__version__,
+            "jax": jax.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _write_csv(
+    path: pathlib.Path,
+    held_out: HeldOut,
+    angles: Float[np.ndarray, "f 2"],
+    table: Mapping[str, Mapping[str, Float[np.ndarray, " f"]]],
+) -> None:
+    columns = {f"{name}.{m}": v for name, values in table.items() for m, v in values.items()}
+    with (
+        files.atomic_path(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["frame", "yaw_deg", "pitch_deg", *columns])
+        for index, frame_id in enumerate(held_out.frame_ids):
+            numbers = [*angles[index], *(values[index] for values in columns.values())]
+            writer.writerow([frame_id, *(f"{number:.6g}" for number in numbers)])
+
+
+def _draw_sheet(
+    held_out: HeldOut,
+    angles: Float[np.ndarray, "f 2"],
+    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    ours: Mapping[str, Float[np.ndarray, " f"]],
+) -> media.PictureU8:
+    count = len(held_out.truth_u8)
+    rows = np.unique(np.round(np.linspace(0, count - 1, min(SHEET_ROWS, count))).astype(int))
+    truth, render = held_out.truth_u8[rows], held_out.ours_u8[rows]
+    error = np.abs(truth.astype(np.float32) - render).mean(axis=-1)
+    columns = {"truth": truth, "ours": render}
+    for name, images_u8 in baselines.items():
+        shown = images_u8[rows] if len(images_u8) == count else images_u8.repeat(len(rows), axis=0)
+        columns[name.replace("_", " ")] = shown
+    columns[f"abs error of ours\n(white: {_ERROR_FULL_SCALE} of 255)"] = media.heat_map(
+        error, full_scale=_ERROR_FULL_SCALE
+    )
+    labels = [
+        f"{held_out.frame_ids[row]}\nyaw {angles[row, 0]:.0f} deg\npitch {angles[row, 1]:.0f} deg"
+        f"\n{ours['psnr'][row]:.1f} dB\nSSIM {ours['ssim'][row]:.2f}"
+        for row in rows
+    ]
+    return media.contact_sheet(columns, row_labels=labels, tile_px=_SHEET_TILE_PX)
+
+
+def _comparison_frames(held_out: HeldOut) -> Iterator[media.PictureU8]:
+    for truth, ours in zip(held_out.truth_u8, held_out.ours_u8, strict=True):
+        yield media.side_by_side({"truth": truth, "ours": ours}, min_side_px=_VIDEO_TILE_PX)
+
+
+def _to_strict(value: Any) -> Any:
+    """Turns NumPy scalars into Python's, tuples into lists, and NaN and infinity into None."""
+    if isinstance(value, Mapping):
+        return {str(key): _to_strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_strict(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _to_strict(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,169 @@
+import csv
+import dataclasses
+import json
+import math
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.reports import evaluation_report
+
+FRAMES = 7
+NAMES = ("jawOpen", "blink")
+
+
+def label(yaw_deg):
+    cam2world = cameras.look_at(math.pi / 2 + math.radians(yaw_deg), math.pi / 2, radius=2.7)
+    camera = cameras.Camera(cam2world=cam2world, intrinsics=cameras.intrinsics(4.2647))
+    return np.asarray(cameras.to_label25(camera))
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 256, size=(FRAMES, 16, 16, 3), dtype=np.uint8)
+    ours = np.clip(truth.astype(int) + generator.integers(-30, 30, truth.shape), 0, 255)
+    codes = generator.uniform(size=(FRAMES, 2)).astype(np.float32)
+    codes[:, 1] = 0.5
+    read_back = codes * 0.5
+    read_back[5:] = -codes[5:]  # Seen from the side: must not count.
+    read_back[4] = 100.0  # No face found: must not count.
+    return evaluation_report.HeldOut(
+        truth_u8=truth,
+        ours_u8=ours.astype(np.uint8),
+        frame_ids=[f"{100 + i}" for i in range(FRAMES)],
+        label25=np.stack([label(yaw) for yaw in (0, 10, -20, 30, 0, 40, -80)]),
+        codes_driving=codes,
+        codes_read_back=(read_back, np.arange(FRAMES) != 4),
+        code_names=NAMES,
+    )
+
+
+@pytest.fixture(scope="module")
+def baselines(held_out):
+    return {"nearest_frame": held_out.truth_u8[::-1], "mean_image": held_out.truth_u8[:1]}
+
+
+@pytest.fixture(scope="module")
+def report(held_out, baselines, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "evaluation"
+    metrics = evaluation_report.write_report(
+        folder,
+        held_out,
+        baselines=baselines,
+        protocol={"data": "noise", "learning_rate": float("nan")},
+        fps=25.0,
+        lpips_params={},
+    )
+    return folder, metrics
+
+
+def read_table(folder):
+    with (folder / "per_frame.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_metrics_file_is_strict_json_and_what_the_function_returns(report):
+    folder, metrics = report
+
+    def refuse(token):
+        raise AssertionError(f"{token} is not JSON")
+
+    text = (folder / "metrics.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=refuse) == metrics
+    assert list(metrics)[:3] == ["ours", "nearest_frame", "mean_image"]
+    assert metrics["frames"] == FRAMES
+
+
+def test_means_are_the_means_of_the_table(report):
+    folder, metrics = report
+    rows = read_table(folder)
+    for metric in ("l2", "psnr", "ssim"):
+        mean = np.mean([float(row[f"ours.{metric}"]) for row in rows])
+        np.testing.assert_allclose(metrics["ours"][metric], mean, rtol=1e-4)
+
+
+def test_mouth_and_eyes_are_measured_beside_the_baselines(report):
+    regions = report[1]["regions"]
+    assert list(regions) == ["mouth", "eyes"]
+    for values in regions.values():
+        assert list(values) == ["ours", "nearest_frame", "mean_image"]
+        assert 15.0 < values["ours"] < 40.0
+        assert values["mean_image"] is None  # it reproduces a frame
+
+
+def test_frames_reproduced_exactly_make_psnr_null_and_stay_infinite_in_the_table(report):
+    folder, metrics = report
+    assert metrics["mean_image"]["psnr"] is None
+    assert metrics["nearest_frame"]["psnr"] is None
+    rows = read_table(folder)
+    assert [row["mean_image.psnr"] == "inf" for row in rows] == [True] + [False] * (FRAMES - 1)
+
+
+def test_the_table_names_frames_and_camera_angles(report):
+    rows = read_table(report[0])
+    assert [row["frame"] for row in rows] == [f"{100 + i}" for i in range(FRAMES)]
+    yaws = [float(row["yaw_deg"]) for row in rows]
+    np.testing.assert_allclose(yaws, (0, 10, -20, 30, 0, 40, -80), atol=1e-3)
+    np.testing.assert_allclose([float(row["pitch_deg"]) for row in rows], 0.0, atol=1e-3)
+
+
+def test_code_correlation_uses_frontal_frames_with_a_face_only(report):
+    metrics = report[1]
+    assert metrics["code_correlation"]["jawOpen"] == pytest.approx(1.0)
+    assert metrics["code_correlation"]["blink"] is None
+    assert metrics["protocol"]["metrics"]["code_frames"] == 4
+
+
+def test_the_protocol_states_what_was_measured_and_how(report):
+    protocol = report[1]["protocol"]
+    assert protocol["data"] == "noise"
+    assert protocol["learning_rate"] is None
+    stated = protocol["metrics"]
+    assert stated["resolution_px"] == [16, 16]
+    assert stated["crop"] == "none"
+    assert "sigma 1.5" in stated["definitions"]["ssim"]
+    assert "lpips_vgg" not in stated["definitions"]
+    assert set(stated["versions"]) == {"ganavatar_jax", "jax", "numpy"}
+
+
+def test_pictures_and_video_are_large_enough_to_see(report):
+    folder, _ = report
+    sheet = np.asarray(Image.open(folder / "contact_sheet.png"))
+    assert sheet.shape[0] > evaluation_report.SHEET_ROWS * 192
+    assert sheet.shape[1] > 5 * 192
+    with av.open(str(folder / "comparison.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.height >= 256
+        assert stream.width >= 512
+        assert sum(1 for _ in container.decode(video=0)) == FRAMES
+
+
+def test_a_second_report_replaces_the_first_and_leaves_no_other_files(report, held_out, baselines):
+    folder, _ = report
+    without_codes = dataclasses.replace(held_out, codes_read_back=None)
+    metrics = evaluation_report.write_report(
+        folder, without_codes, baselines={}, protocol={}, fps=25.0, lpips_params={}
+    )
+    assert metrics["code_correlation"] is None
+    assert json.loads((folder / "metrics.json").read_text()) == metrics
+    names = {"metrics.json", "per_frame.csv", "contact_sheet.png", "comparison.mp4"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+def test_inputs_that_do_not_fit_are_refused(held_out, tmp_path):
+    with pytest.raises(ValueError, match="one render, id and camera"):
+        dataclasses.replace(held_out, frame_ids=["1"])
+    with pytest.raises(ValueError, match=r"\['frames'\] are keys of metrics.json"):
+        evaluation_report.write_report(
+            tmp_path,
+            held_out,
+            baselines={"frames": held_out.truth_u8},
+            protocol={},
+            fps=25.0,
+            lpips_params={},
+        )
+    assert not any(tmp_path.iterdir())

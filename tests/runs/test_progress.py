@@ -1,0 +1,134 @@
+"""Progress lines tell rate and rest; a signal asks the loop to stop, a second one aborts."""
+
+import io
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from ganavatar_jax.runs import progress
+
+
+class Clock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_log_gets_one_line_per_interval_with_rate_and_rest():
+    clock, log = Clock(), io.StringIO()
+    with progress.Progress(
+        100, unit="kimg", title="gan", initial=10, every_s=30, stream=log, clock=clock
+    ) as shown:
+        for _ in range(8):
+            clock.now_s += 10
+            shown.update(1.0, metrics={"loss": 0.5})
+    first, second, last = log.getvalue().splitlines()
+    assert first == "gan: 14/100 kimg (14%), 10 s/kimg, 14:20 left, loss 0.5"
+    assert second.startswith("gan: 17/100 kimg (17%)")
+    assert last.startswith("gan: 18/100 kimg (18%), 10 s/kimg, 13:40 left")
+
+
+def test_the_compilation_is_said_and_enters_neither_rate_nor_rest():
+    clock, log = Clock(), io.StringIO()
+    with progress.Progress(
+        10, unit="it", title="t", every_s=20, compiles=True, stream=log, clock=clock
+    ) as shown:
+        assert log.getvalue() == "t: 0/10 it (0%), compiling\n"
+        for seconds in (300, 2, 25):
+            clock.now_s += seconds
+            shown.update(1, metrics={"loss": 0.5})
+    assert log.getvalue().splitlines()[1:] == [
+        "t: 1/10 it (10%), loss 0.5",
+        "t: 3/10 it (30%), 13.5 s/it, 01:34 left, loss 0.5",
+    ]
+
+
+def test_what_an_earlier_run_has_done_does_not_enter_the_rate():
+    clock, log = Clock(), io.StringIO()
+    with progress.Progress(100, unit="it", title="t", every_s=10, stream=log, clock=clock) as shown:
+        shown.update(60)
+        for _ in range(5):
+            clock.now_s += 2
+            shown.update(1)
+    assert log.getvalue() == "t: 65/100 it (65%), 2 s/it, 01:10 left\n"
+
+
+def test_a_terminal_learns_the_rate_without_the_compilation(monkeypatch):
+    clock, terminal = Clock(), Terminal()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    with progress.Progress(10, unit="it", title="t", compiles=True, stream=terminal) as shown:
+        assert terminal.getvalue().rstrip().endswith("0/10 it, compiling")
+        for seconds in (300, 2, 2):
+            clock.now_s += seconds
+            shown.update(1)
+    text = terminal.getvalue()
+    assert "2.00s/it" in text
+    assert "00:14" in text  # seven are left
+    assert not {"300", "05:00"} & set(re.split(r"[^0-9:]+", text))
+
+
+def test_a_finished_loop_without_news_adds_no_line():
+    clock, log = Clock(), io.StringIO()
+    with progress.Progress(1, unit="it", title="t", every_s=1, stream=log, clock=clock) as shown:
+        clock.now_s += 5
+        shown.update(1)
+    assert len(log.getvalue().splitlines()) == 1
+
+
+def test_a_terminal_gets_a_bar():
+    terminal = Terminal()
+    with progress.Progress(4, unit="kimg", title="gan", stream=terminal) as shown:
+        shown.update(2, metrics={"loss": 0.25})
+    text = terminal.getvalue()
+    assert "\r" in text
+    assert "gan:  50%" in text
+    assert "2/4 kimg" in text
+    assert "loss=0.25" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_second_aborts(number, caplog):
+    before = signal.getsignal(number)
+    with progress.StopRequest() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        assert "stopping after this step with a checkpoint" in caplog.text
+        with pytest.raises(KeyboardInterrupt, match="aborted"):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_the_handlers_are_given_back_at_the_end():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with progress.StopRequest():
+        pass
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_the_flag_stays_down():
+    flags = []
+
+    def work():
+        with progress.StopRequest() as stop:
+            flags.append(stop.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert flags == [False]
+
+
+def test_stopped_is_an_interrupt_with_a_message():
+    with pytest.raises(KeyboardInterrupt, match="saved"):
+        raise progress.Stopped("stopped at 3 kimg; checkpoint saved")
