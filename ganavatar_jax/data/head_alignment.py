@@ -25,7 +25,7 @@ from ganavatar_jax.data import (
     records,
 )
 from ganavatar_jax.data.formats import json_files, reader_table
-from ganavatar_jax.geometry import point_models, triangulation
+from ganavatar_jax.geometry import point_models, similarity, triangulation
 
 _FEWEST_VIEWS = 3
 _FRONT_DEG = 50.0  # Beyond, the detector guesses the hidden half of the face.
@@ -150,15 +150,14 @@ def move_cameras(capture: records.Capture, report: Report) -> records.Capture:
     Returns:
       Frames whose cameras have rotation Q R and centre s Q o + t.
 
-    Source: geometry.similarity.transform_camera, in float64.
     """
-    rotation = np.array(report.rotation)
+    found = similarity.Similarity(
+        report.scale, np.array(report.rotation), np.array(report.translation)
+    )
     frames = []
     for frame in capture.frames:
         label25 = frame.label25.astype(np.float64)
-        pose = label25[:16].reshape(4, 4)
-        pose[:3, :3] = rotation @ pose[:3, :3]
-        pose[:3, 3] = report.scale * rotation @ pose[:3, 3] + report.translation
+        label25[:16] = similarity.move_cameras(label25[:16].reshape(4, 4), found).ravel()
         frames.append(dataclasses.replace(frame, label25=label25.astype(np.float32)))
     return dataclasses.replace(capture, frames=tuple(frames))
 
