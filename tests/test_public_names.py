@@ -39,7 +39,9 @@ def test_python_in_documents_names_what_exists(path):
 
 
 def test_a_name_that_a_document_makes_up_is_found(skeleton):
-    text = "from pkg import a, nothing\na.alive()\na.missing()\nfrom pkg.b import lost\nlost(nothing.x)"
+    text = (
+        "from pkg import a, nothing\na.missing(a.alive())\nfrom pkg.b import lost\nlost(nothing.x)"
+    )
     assert public_names.unknown(text, skeleton) == ["pkg.a.missing", "pkg.b.lost", "pkg.nothing"]
 
 

@@ -175,6 +175,7 @@ def _align_by_landmarks(
     align: data_config.AlignConfig,
     find_landmarks: head_landmarks.FindLandmarks,
 ) -> Report:
+    """Aligns by the face itself, read in frames spread over the capture."""
     head = head_landmarks.load_head_landmarks()
     chosen = np.linspace(0, len(capture.frames) - 1, min(align.views, len(capture.frames)))
     seen, labels = [], []
@@ -259,6 +260,7 @@ def _is_frontal(poses: Float[np.ndarray, "v 4 4"], rotation: Float[np.ndarray, "
 
 
 def _align_by_files(align: data_config.AlignConfig, method: str) -> Report:
+    """Aligns by pairs of points that the user vouches for."""
     if method == "mesh":
         source, target = read_vertices(align.source_file), read_vertices(align.target_file)
     else:
@@ -316,6 +318,7 @@ def read_vertices(path: str | pathlib.Path) -> Float[np.ndarray, "n 3"]:
 
 
 def _read_pairs(path: str) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Reads pairs of points, or points by landmark number, whose targets we know."""
     try:
         content: Any = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -343,6 +346,7 @@ def _read_pairs(path: str) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, 
 
 
 def _warnings(capture: records.Capture, report: Report, box_side: float) -> tuple[str, ...]:
+    """Says what the numbers alone show to be wrong, before hours of training do."""
     found = []
     if report.residual > _LARGEST_RESIDUAL:
         found.append(

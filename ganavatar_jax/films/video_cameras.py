@@ -173,6 +173,7 @@ def _from_landmarks(
     estimator: estimator_config.EstimatorConfig,
     tracks: video_landmarks.Tracks,
 ) -> Solved:
+    """Solves one rigid face for the whole video; what does not fit it was misread."""
     head = head_landmarks.load_head_landmarks()
     task = model_files.find(
         model_files.FACE_LANDMARKER,

@@ -67,6 +67,7 @@ def _compare_chunk(
     still_features: Mapping[tuple[str, lpips.NetName], tuple[Float[Array, "1 _ _ _"], ...]],
     frames: tuple[UInt8[np.ndarray, "b h w 3"], dict[str, UInt8[np.ndarray, "b h w 3"]]],
 ) -> dict[str, dict[str, Float[Array, " b"]]]:
+    """Compares some frames; features of the truth are computed once for all comparisons."""
     truth_u8, moving = frames
     results = {
         name: _pixel_metrics(np.broadcast_to(image_u8, truth_u8.shape), truth_u8)

@@ -123,6 +123,7 @@ def _examples(source: Any) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.n
 
 
 def _check_split(source: Any) -> dict[str, Any]:
+    """Looks at every frame once, so that pictures need not stay in memory."""
     labels, names, sequences, numbers = [], [], [], []
     for example, image, alpha in _examples(source):
         labels.append(example["label25"])
@@ -163,6 +164,7 @@ def _draw(
     *,
     box_side: float,
 ) -> dict[str, np.ndarray]:
+    """Draws the pictures by which a wrong axis, matte or crop is seen at a glance."""
     train = sources["train"]
     chosen = [round(i * (len(train) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)]
     sheet = np.stack([_tile(storage.decode_png(train[i]["image"])) for i in chosen])
@@ -238,6 +240,7 @@ def _page(
     warnings: list[str],
     extra: Mapping[str, Any],
 ) -> str:
+    """Writes the page around the pictures, one file without scripts."""
     facts = {
         "source": metadata["source"],
         "frames": ", ".join(f"{len(c['rows'])} {name}" for name, c in checks.items()),
@@ -270,6 +273,7 @@ def _page(
 
 
 def _alignment_facts(report: Mapping[str, Any]) -> dict[str, str]:
+    """Says how the capture was aligned, in words of the report."""
     if not report:
         return {}
     facts = {"alignment": str(report["method"])}

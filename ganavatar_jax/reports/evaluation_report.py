@@ -168,6 +168,7 @@ def write_report(
 def _correlate(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
 ) -> tuple[dict[str, dict[str, float | None] | None], int]:
+    """Compares codes near the front only: beyond, the estimator guesses."""
     if held_out.codes_driving is None or held_out.codes_read_back is None:
         return {"code_correlation": None, "code_correlation_both_sides": None}, 0
     yaw, pitch = np.radians(angles).T
@@ -200,6 +201,7 @@ def _measure_regions(
 
 
 def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> dict[str, Any]:
+    """Says what the numbers mean and what computed them, for whoever finds the file alone."""
     measured = {f"lpips_{net}" for net in lpips_params}
     return {
         "definitions": {
@@ -243,6 +245,7 @@ def _draw_sheet(
     baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
     ours: Mapping[str, Float[np.ndarray, " f"]],
 ) -> media.PictureU8:
+    """Draws the same frames in every column, spread over the held-out ones."""
     count = len(held_out.truth_u8)
     rows = np.unique(np.round(np.linspace(0, count - 1, min(SHEET_ROWS, count))).astype(int))
     truth, render = held_out.truth_u8[rows], held_out.ours_u8[rows]

@@ -140,6 +140,7 @@ def load_pairs(dataset_dir: str | pathlib.Path, split: str) -> dict[str, Any]:
 
 
 def _check_pairs(pairs: Pairs, split: str, *, expression_length: int) -> None:
+    """Refuses pairs that the dataset would store and a training could not read."""
     for name, (dtype, rank) in _FIELDS.items():
         if name not in pairs:
             raise ValueError(f"{split} pairs lack {name}; they have {', '.join(sorted(pairs))}.")

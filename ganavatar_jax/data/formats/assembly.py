@@ -249,6 +249,7 @@ def _check_alike(
     *,
     one_size: bool,
 ) -> None:
+    """Refuses captures that change on the way: one dataset has one size, and mattes or none."""
     first, name = headers[0], entries[0].image
     for entry, header in zip(entries, headers, strict=True):
         where = f"{tree.path}: {entry.image}"
@@ -271,6 +272,7 @@ def _check_alike(
 def _read_pixels(
     tree: file_tree.FileTree, entry: Entry, correct: Correction | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads a frame as a pinhole camera would have seen it, its matte with it."""
     image, alpha = pictures.decode_color(
         tree.read(entry.image), where=f"{tree.path}: {entry.image}"
     )

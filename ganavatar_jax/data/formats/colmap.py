@@ -143,6 +143,7 @@ def _check(
 
 
 def _read_text(tree: file_tree.FileTree, files: list[str]) -> tuple[dict[int, Camera], list[Pose]]:
+    """Reads COLMAP's text model, points left out: cameras and poses are all we need."""
     cameras, poses = {}, []
     try:
         for line in _lines(tree, files[0], keep_empty=False):
@@ -219,6 +220,7 @@ def _camera(model: str, width: int, height: int, parameters: list[float]) -> Cam
 
 
 def _make_entry(tree: file_tree.FileTree, pose: Pose, cameras: dict[int, Camera]) -> assembly.Entry:
+    """Turns COLMAP's quaternion, pixels and lens into the capture's terms."""
     camera = cameras[pose.camera]
     one_focal = camera.model.startswith("SIMPLE") or camera.model == "RADIAL"
     fx, *rest = camera.parameters

@@ -67,6 +67,7 @@ def _name_code(length: int) -> list[str]:
 
 
 def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.Entry]:
+    """Reads one recording; negative focal lengths become half a turn of the camera."""
     prefix = f"{folder}/" if folder else ""
     content = json_files.read_object(tree, f"{prefix}{_FILE}")
     where = f"{tree.path}: {prefix}{_FILE}"
