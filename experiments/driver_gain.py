@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, prepare_data
+from ganavatar_jax.apps import avatar, evaluate, experiment_config, prepare_data
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
@@ -32,7 +32,7 @@ class Run:
 
     def __init__(self, workdir: pathlib.Path) -> None:
         stored = json.loads((workdir / "config.json").read_text())
-        self.config = config_lib.resolve(experiment.ExperimentConfig, stored)
+        self.config = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         opened = run_dir.RunDir(workdir, primary=True)
         self.folder = prepare_data.dataset_folder(opened)
         self.avatar = avatar.load(self.config, opened)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import experiment, prepare_data, train_gan, weights
+from ganavatar_jax.apps import experiment_config, prepare_data, train_gan, weights
 from ganavatar_jax.core import chunks, images
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.data import frame_table
@@ -40,7 +40,7 @@ class Base:
 
     def __init__(self, workdir: pathlib.Path) -> None:
         stored = json.loads((workdir / "config.json").read_text())
-        self.config = config_lib.resolve(experiment.ExperimentConfig, stored)
+        self.config = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         self.opened = run_dir.RunDir(workdir, primary=True)
         e_config = self.config.gan.reconstruction.encoder
         start = weights.load_start(

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
-from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import discriminator_config, generator_config
 
 PlaneAxes = Literal["original", "fixed"]
 _KINDS = {
@@ -29,9 +29,9 @@ _REQUIRED = (
 _HALF_CLAMP = 256.0  # the original clamps its super-resolution exactly when it may use half
 
 
-def generator_config(
+def to_generator_config(
     architecture: Mapping[str, Any], rendering: Mapping[str, Any]
-) -> generator.GeneratorConfig:
+) -> generator_config.GeneratorConfig:
     """Makes the configuration of an imported generator, as the file says it.
 
     Args:
@@ -71,10 +71,12 @@ def generator_config(
         "condition_scale": rendering.get("c_scale", 0.0),  # the original's own default is 0
         "render": _render_values(rendering, architecture["plane_axes"]),
     }
-    return _resolve(generator.GeneratorConfig, values)
+    return _resolve(generator_config.GeneratorConfig, values)
 
 
-def discriminator_config(architecture: Mapping[str, Any]) -> discriminator.DiscriminatorConfig:
+def to_discriminator_config(
+    architecture: Mapping[str, Any],
+) -> discriminator_config.DiscriminatorConfig:
     """Makes the configuration of an imported discriminator, as the file says it.
 
     Args:
@@ -103,12 +105,12 @@ def discriminator_config(architecture: Mapping[str, Any]) -> discriminator.Discr
         "conv_clamp": architecture["conv_clamp"],
         "label_dim": architecture["c_dim"],
     }
-    return _resolve(discriminator.DiscriminatorConfig, values)
+    return _resolve(discriminator_config.DiscriminatorConfig, values)
 
 
 def with_plane_axes(
-    config: generator.GeneratorConfig, requested: PlaneAxes | None, *, override: bool
-) -> generator.GeneratorConfig:
+    config: generator_config.GeneratorConfig, requested: PlaneAxes | None, *, override: bool
+) -> generator_config.GeneratorConfig:
     """Insists on plane axes, or declares the file's own wrong.
 
     Args:
@@ -135,7 +137,9 @@ def with_plane_axes(
         )
     values = config_lib.to_dict(config)
     values["render"]["plane_axes"] = requested
-    return cast(generator.GeneratorConfig, _resolve(generator.GeneratorConfig, values))
+    return cast(
+        generator_config.GeneratorConfig, _resolve(generator_config.GeneratorConfig, values)
+    )
 
 
 def _render_values(rendering: Mapping[str, Any], plane_axes: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment
+from ganavatar_jax.apps import avatar, experiment_config
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
 from weight_port import (
@@ -135,7 +135,9 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
         stored = torch_pickle.read_checkpoint(options.src)
         variables, sizes = names_expression.import_state_dict(stored)
         label25 = avatar.frontal_label25(
-            experiment.FrontalConfig(radius=options.frontal_radius, focal=options.frontal_focal)
+            experiment_config.FrontalConfig(
+                radius=options.frontal_radius, focal=options.frontal_focal
+            )
         )
         return variables, names_expression.make_metadata(sizes, options.activation, label25)
 

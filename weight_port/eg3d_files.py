@@ -120,8 +120,8 @@ def configuration(imported: names_eg3d.Imported, network: str) -> Any:
     Source: ours.
     """
     if NETWORKS[network] == "generator":
-        return configs_eg3d.generator_config(imported.architecture, imported.rendering)
-    return configs_eg3d.discriminator_config(imported.architecture)
+        return configs_eg3d.to_generator_config(imported.architecture, imported.rendering)
+    return configs_eg3d.to_discriminator_config(imported.architecture)
 
 
 def export(src: pathlib.Path, dst: pathlib.Path) -> dict[str, np.ndarray]:

@@ -19,11 +19,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment
+from ganavatar_jax.apps import avatar, experiment_config
 from ganavatar_jax.core import errors, portable, trees
 from ganavatar_jax.faces import deep3d_network, normalization
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.models import discriminator, expression_mapping, generator
+from ganavatar_jax.models import (
+    discriminator,
+    discriminator_config,
+    expression_mapping,
+    expression_mapping_config,
+    generator,
+    generator_config,
+)
 from weight_port import (
     eg3d_files,
     names_deep3d,
@@ -89,11 +96,11 @@ def _compare_eg3d(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
 
 
 def _generator_stages(
-    config: generator.GeneratorConfig, resolution: int
+    config: generator_config.GeneratorConfig, resolution: int
 ) -> Callable[[Any], Mapping[str, Any]]:
     # Stage by stage: compiling a 512-pixel generator at once takes minutes on CPUs.
     z = jnp.asarray(np.random.RandomState(0).randn(_BATCH, config.z_dim), jnp.float32)
-    label25 = jnp.tile(avatar.frontal_label25(experiment.FrontalConfig())[None], (_BATCH, 1))
+    label25 = jnp.tile(avatar.frontal_label25(experiment_config.FrontalConfig())[None], (_BATCH, 1))
     map_latent = jax.jit(lambda v, z, c: generator.map_latent(v, z, c, config))
     make_planes = jax.jit(lambda v, ws: generator.make_planes(v, ws, config))
     render = jax.jit(
@@ -113,7 +120,7 @@ def _generator_stages(
 
 
 def _discriminator_stages(
-    config: discriminator.DiscriminatorConfig, resolution: int
+    config: discriminator_config.DiscriminatorConfig, resolution: int
 ) -> Callable[[Any], Mapping[str, Any]]:
     draws = np.random.RandomState(0)
     image = jnp.asarray(
@@ -152,14 +159,14 @@ def _without_counters(tree: Mapping[str, Any]) -> dict[str, Any]:
 def _compare_mapping(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
     before, sizes = names_expression.import_state_dict(torch_pickle.read_checkpoint(options.src))
     exported = folder / "theirs.pth"
-    label25 = avatar.frontal_label25(experiment.FrontalConfig())
+    label25 = avatar.frontal_label25(experiment_config.FrontalConfig())
     metadata = names_expression.make_metadata(sizes, "lrelu", label25)
     normalizer = normalization.from_dict(metadata["normalizer"])
     outputs.write_named(exported, names_expression.export_names(before, normalizer))
     after, _ = names_expression.import_state_dict(torch_pickle.read_checkpoint(exported))
     yield _count_changed(before, after)
     code = jnp.asarray(np.random.RandomState(0).randn(16, sizes["code_dim"]), jnp.float32)
-    config = expression_mapping.ExpressionMappingConfig(
+    config = expression_mapping_config.ExpressionMappingConfig(
         width=sizes["width"], hidden_layers=sizes["hidden_layers"]
     )
     apply = jax.jit(lambda v, x: expression_mapping.apply(v["params"], x, config))

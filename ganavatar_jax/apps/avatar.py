@@ -14,15 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import experiment, train_gan, weights
+from ganavatar_jax.apps import experiment_config, train_gan, weights
 from ganavatar_jax.core import chunks, errors, images, portable
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import generator
+from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.runs import run_dir
-from ganavatar_jax.training import mapping_step
+from ganavatar_jax.training import mapping_config, mapping_step
 
 MAPPING_FILE = "mapping.safetensors"
 MAPPING_KIND = "expression_mapping"
@@ -43,9 +43,9 @@ class Avatar:
     """
 
     g: Mapping[str, Any]
-    g_config: generator.GeneratorConfig
+    g_config: generator_config.GeneratorConfig
     mapping: Mapping[str, Any]
-    mapping_config: mapping_step.MappingConfig
+    mapping_config: mapping_config.MappingConfig
     normalizer: normalization.CodeNormalizer
     mean_w: Float[np.ndarray, " d"]
     frontal_label25: Float[np.ndarray, "25"]
@@ -76,7 +76,7 @@ class Avatar:
             raise errors.RunError(
                 f"{path}: config.json is damaged ({error}). Restore it, or train in a new folder."
             ) from error
-        resolved = config_lib.resolve(experiment.ExperimentConfig, stored)
+        resolved = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
     @classmethod
@@ -104,7 +104,9 @@ class Avatar:
                 f"{path}: expected the weights of a generator; got {metadata.get('kind')!r}."
             )
         try:
-            g_config = config_lib.resolve(generator.GeneratorConfig, metadata["architecture"])
+            g_config = config_lib.resolve(
+                generator_config.GeneratorConfig, metadata["architecture"]
+            )
         except errors.ConfigError as error:
             raise errors.WeightError(
                 f"{path}: its header is of another version: {error}"
@@ -235,7 +237,7 @@ class Avatar:
     _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
-def load(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Avatar:
+def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> Avatar:
     """Loads the avatar of an open run.
 
     Args:
@@ -257,7 +259,7 @@ def load(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Avata
 
 
 def _assemble(
-    g: dict[str, Any], g_config: generator.GeneratorConfig, mapping_file: pathlib.Path
+    g: dict[str, Any], g_config: generator_config.GeneratorConfig, mapping_file: pathlib.Path
 ) -> Avatar:
     variables, metadata = portable.load_params(mapping_file)
     if metadata.get("kind") != MAPPING_KIND:
@@ -268,14 +270,16 @@ def _assemble(
         g=g,
         g_config=g_config,
         mapping=jax.tree.map(jnp.asarray, variables["params"]),
-        mapping_config=config_lib.resolve(mapping_step.MappingConfig, metadata["mapping"]),
+        mapping_config=config_lib.resolve(mapping_config.MappingConfig, metadata["mapping"]),
         normalizer=normalization.from_dict(metadata["normalizer"]),
         mean_w=np.asarray(variables["buffers"]["mean_w"]),
         frontal_label25=np.asarray(metadata["frontal_label25"], np.float32),
     )
 
 
-def load_generator(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> dict[str, Any]:
+def load_generator(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> dict[str, Any]:
     """Loads the averaged generator a run has exported.
 
     Args:
@@ -296,7 +300,7 @@ def load_generator(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir
     return weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
 
 
-def frontal_label25(config: experiment.FrontalConfig) -> Float[np.ndarray, "25"]:
+def frontal_label25(config: experiment_config.FrontalConfig) -> Float[np.ndarray, "25"]:
     """Makes the frontal camera of the mapping stage.
 
     Args:

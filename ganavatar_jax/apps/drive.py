@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment
+from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment, experiment_config
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.faces import coefficients, precomputed, regions
@@ -53,7 +53,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def drive(
     person: avatar.Avatar,
     source: drive_sources.Source,
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
     opened: run_dir.RunDir,
 ) -> None:
     """Reads the driver's codes and renders the avatar with them.
@@ -91,7 +91,7 @@ def drive(
 
 
 def camera_path(
-    config: experiment.DriveConfig,
+    config: experiment_config.DriveConfig,
     frontal_label25: Float[np.ndarray, "25"],
     times_s: Float[np.ndarray, " f"],
 ) -> Float[np.ndarray, "f 25"]:
@@ -125,7 +125,7 @@ def _save_codes(
     path: pathlib.Path,
     read: drive_codes.DriverCodes,
     source: drive_sources.Source,
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
     *,
     fps: float | None,
 ) -> None:

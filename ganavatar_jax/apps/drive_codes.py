@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment
+from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.faces import estimation, estimator_config, estimators, regions
@@ -124,7 +124,9 @@ def prepare(
 
 
 def statistics(
-    codes: Float[np.ndarray, "f e"], person: avatar.Avatar, resolved: experiment.ExperimentConfig
+    codes: Float[np.ndarray, "f e"],
+    person: avatar.Avatar,
+    resolved: experiment_config.ExperimentConfig,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Makes the statistics that bring a driver to the avatar's mean and spread.
 

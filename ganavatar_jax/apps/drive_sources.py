@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ganavatar_jax.apps import experiment
+from ganavatar_jax.apps import experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.data import canonicalize, data_config, records
@@ -56,7 +56,7 @@ class Source:
 
 
 @contextlib.contextmanager
-def open_source(config: experiment.DriveConfig) -> Iterator[Source]:
+def open_source(config: experiment_config.DriveConfig) -> Iterator[Source]:
     """Opens what drives.
 
     Args:
@@ -98,7 +98,7 @@ def open_source(config: experiment.DriveConfig) -> Iterator[Source]:
 
 
 def choose_frames(
-    source: Source, config: experiment.DriveConfig
+    source: Source, config: experiment_config.DriveConfig
 ) -> tuple[Int[np.ndarray, " f"], float]:
     """Chooses which frames of the source are the frames of the result.
 
@@ -165,7 +165,7 @@ def _open_recording(path: pathlib.Path) -> Source:
     )
 
 
-def _open_codes(path: pathlib.Path, config: experiment.DriveConfig) -> Source:
+def _open_codes(path: pathlib.Path, config: experiment_config.DriveConfig) -> Source:
     table = precomputed.load(path)
     if not table.frames or not table.names:
         raise errors.DataFormatError(f"{path}: holds no codes. Write the file anew.")
@@ -185,7 +185,7 @@ def _open_codes(path: pathlib.Path, config: experiment.DriveConfig) -> Source:
 
 
 def _open_tree(
-    tree: file_tree.FileTree, path: pathlib.Path, config: experiment.DriveConfig
+    tree: file_tree.FileTree, path: pathlib.Path, config: experiment_config.DriveConfig
 ) -> Source:
     if "dataset.json" in tree.names:
         return _open_capture(tree, path, config)
@@ -209,7 +209,7 @@ def _open_tree(
 
 
 def _open_capture(
-    tree: file_tree.FileTree, path: pathlib.Path, config: experiment.DriveConfig
+    tree: file_tree.FileTree, path: pathlib.Path, config: experiment_config.DriveConfig
 ) -> Source:
     capture = eg3d.read_capture(tree, data_config.ReaderConfig())
 
@@ -227,7 +227,7 @@ def _pictures(
     path: pathlib.Path,
     frames: tuple[str, ...],
     read: Callable[[int], UInt8[np.ndarray, "h w 3"]],
-    config: experiment.DriveConfig,
+    config: experiment_config.DriveConfig,
 ) -> Source:
     fps = config.fps or _USUAL_FPS
     return Source(

@@ -5,7 +5,7 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, prepare_data
+from ganavatar_jax.apps import avatar, experiment, experiment_config, prepare_data
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
@@ -38,7 +38,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def driving_codes(
     table: frame_table.FrameTable,
     names: tuple[str, ...],
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gets the codes that drive the held-out frames.
 
@@ -76,7 +76,7 @@ def driving_codes(
 
 
 def driver_statistics(
-    codes: Float[np.ndarray, "f e"], config: experiment.EvaluationConfig
+    codes: Float[np.ndarray, "f e"], config: experiment_config.EvaluationConfig
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Returns the statistics of a driver that `Avatar.encode` takes.
 
@@ -94,7 +94,7 @@ def driver_statistics(
     return codes.mean(axis=0), codes.std(axis=0) / config.driver_gain
 
 
-def evaluate(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Reenacts, compares and writes evaluation/.
 
     Args:
@@ -160,7 +160,7 @@ def _read_back(
     ours: np.ndarray,
     frame_ids: tuple[str, ...],
     names: tuple[str, ...],
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     estimator = estimators.make_estimator(resolved.estimator)
     with progress.Progress(len(ours), unit="frame", title="read back", every_s=10) as bar:

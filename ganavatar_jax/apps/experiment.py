@@ -1,21 +1,15 @@
 """The whole configuration of a run, resolved once at the edge, and what all tasks share."""
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Literal
 
 import ml_collections
 
-from ganavatar_jax.apps import startup
+from ganavatar_jax.apps import experiment_config
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
-from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
-from ganavatar_jax.models import discriminator, generator
 from ganavatar_jax.runs import run_dir
-from ganavatar_jax.training import gan_config, mapping_step
-from ganavatar_jax.training import parallel as parallel_lib
 
 # Keys that may change when a run folder is used again: how far and how often, not what.
 CHANGEABLE = (
@@ -40,219 +34,7 @@ CHANGEABLE = (
 _RENEWED = ("prepare_data",)
 
 
-@dataclasses.dataclass(frozen=True)
-class FrontalConfig:
-    """How frontal faces are sampled for the mapping stage.
-
-    Attributes:
-      count: Latents sampled; frames the estimator cannot read are skipped and counted.
-      first_seed: Seed of the first latent; latent i is numpy's RandomState(first_seed + i).
-      psi: Truncation; 1 keeps the full variety.
-      cutoff: Rows of ws truncated; 0 means all.
-      radius: Distance of the camera from the world origin, world units.
-      pivot: Point the camera looks at, world units.
-      focal: Normalised focal length.
-      principal_point: Normalised principal point.
-      random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
-        original; keyed by seed here) instead of deterministic.
-      latents: "prior" samples latents; "encoder" takes those of training images, where the run
-        trained an encoder (images are encoded, faces in them are not tracked).
-      validation_fraction: Part of the pairs held out from the mapping's training, 0..1.
-      batch_size: Images rendered at once.
-    """
-
-    count: int = 1001
-    first_seed: int = 0
-    psi: float = 0.7
-    cutoff: int = 14
-    radius: float = 2.7
-    pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal: float = 4.2647
-    principal_point: tuple[float, float] = (0.5, 0.5)
-    random_noise: bool = False
-    latents: Literal["prior", "encoder"] = "prior"
-    validation_fraction: float = 0.1
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        if self.count < 8:
-            raise ValueError(f"count must be at least 8; got {self.count}.")
-        if self.first_seed < 0:
-            raise ValueError(f"first_seed must not be negative; got {self.first_seed}.")
-        if not 0.0 < self.validation_fraction < 1.0:
-            raise ValueError(
-                f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
-    """How held-out frames are reenacted and compared.
-
-    Attributes:
-      codes: Which codes drive the avatar: "dataset" (stored with the frames) or "estimate" (read
-        off the held-out frames by the estimator).
-      driver_statistics: Which mean and spread the driving codes are normalised with: "pairs" (those
-        of the mapping's training codes; right when both come from one estimator) or "driver"
-        (their own; right when they come from elsewhere).
-      driver_gain: With "driver", how many spreads of the avatar's own codes the driver's spread
-        becomes; above 1 where renders move less than the person they were learnt from.
-      stride: Every n-th held-out frame is evaluated.
-      fps: Frame rate of the comparison video, frames a second.
-      lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
-      batch_size: Images rendered at once.
-    """
-
-    codes: str = "dataset"
-    driver_statistics: str = "driver"
-    driver_gain: float = 1.0
-    stride: int = 1
-    fps: int = 25
-    lpips_vgg: bool = True
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        if self.codes not in ("dataset", "estimate"):
-            raise ValueError(f"codes must be dataset or estimate; got {self.codes!r}.")
-        if self.driver_statistics not in ("pairs", "driver"):
-            raise ValueError(
-                f"driver_statistics must be pairs or driver; got {self.driver_statistics!r}."
-            )
-        if not 0.0 < self.driver_gain <= 4.0:
-            raise ValueError(f"driver_gain must lie above 0, at most 4; got {self.driver_gain}.")
-        if self.stride < 1 or self.fps < 1 or self.batch_size < 1:
-            raise ValueError("stride, fps and batch_size must be at least 1.")
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderTaskConfig:
-    """What the render task makes.
-
-    Attributes:
-      frames: Frames of the turntable video.
-      fps: Frame rate, frames a second.
-      radius: Distance of the camera from the world origin, world units.
-      strength: How far each coefficient is pushed in the expression sheet, in standard deviations.
-      coefficients: Coefficients shown in the expression sheet; empty takes the most lively ones.
-    """
-
-    frames: int = 96
-    fps: int = 24
-    radius: float = 2.7
-    strength: float = 2.5
-    coefficients: tuple[str, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class DriveConfig:
-    """What drives the avatar in the drive task, and from where it is seen.
-
-    Attributes:
-      source: A video; a folder or zip of pictures; a capture in EG3D's layout ("package:actor" is
-        the shipped one); a codes file (.json, .npz); a recording of Live Link Face (.csv).
-      codes: "stored" takes the codes a capture carries, if it does; "estimate" reads them off its
-        pictures all the same.
-      start_s: Where in the source to begin, seconds.
-      end_s: Where to end, seconds; 0 is its end.
-      fps: Frames a second of the result; 0 takes the source's. Pictures, and codes without a rate,
-        are taken to follow each other at this rate, or at 25 without one.
-      smoothing_s: Standard deviation of the Gaussian that smooths codes over time, seconds; 0.03
-        halves a real talker's jitter from frame to frame and leaves 95 % of the spread. Pictures
-        and codes without a rate are smoothed only where `fps` says that they are frames of a film.
-      largest_gain: Most times a coefficient is amplified when the driver's spread is brought to
-        the avatar's own: what a driver hardly moves is noise, not a face.
-      camera: "front", "orbit" (all around) or "sway" (from side to side).
-      yaw_deg: Turn of the camera to the side, degrees; positive towards the person's left.
-      pitch_deg: Lift of the camera, degrees; positive looks down from above.
-      sway_deg: How far "sway" goes to each side, degrees.
-      period_s: Time that "orbit" and "sway" take for one round, seconds.
-      batch_size: Images rendered at once.
-    """
-
-    source: str = ""
-    codes: Literal["stored", "estimate"] = "stored"
-    start_s: float = 0.0
-    end_s: float = 0.0
-    fps: float = 0.0
-    smoothing_s: float = 0.03
-    largest_gain: float = 2.0
-    camera: Literal["front", "orbit", "sway"] = "front"
-    yaw_deg: float = 0.0
-    pitch_deg: float = 0.0
-    sway_deg: float = 20.0
-    period_s: float = 8.0
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        if not self.start_s >= 0 or not (self.end_s == 0 or self.end_s > self.start_s):
-            raise ValueError(
-                "start_s must not be negative and end_s must be 0 or later; got "
-                f"{self.start_s} and {self.end_s}."
-            )
-        if not 0.0 <= self.fps <= 240.0 or not 0.0 <= self.smoothing_s <= 1.0:
-            raise ValueError(
-                "fps must lie in 0..240 and smoothing_s in 0..1; got "
-                f"{self.fps} and {self.smoothing_s}."
-            )
-        if not -80.0 <= self.pitch_deg <= 80.0:
-            raise ValueError(f"pitch_deg must lie in -80..80; got {self.pitch_deg}.")
-        if self.largest_gain <= 0 or self.period_s <= 0 or self.batch_size < 1:
-            raise ValueError(
-                "largest_gain and period_s must be above 0, batch_size at least 1; got "
-                f"{self.largest_gain}, {self.period_s} and {self.batch_size}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class ExperimentConfig:
-    """All sections of a config file.
-
-    Attributes:
-      data: Capture and its canonical form.
-      generator: Networks and renderer.
-      discriminator: Discriminator.
-      gan: GAN training.
-      frontal: Frontal sampling.
-      estimator: Expression estimator.
-      mapping: Mapping training.
-      evaluation: Evaluation.
-      render: Videos and sheets.
-      drive: What drives the avatar in the drive task.
-      devices: See apps.startup.
-      parallel: How a step is mapped over devices.
-      compile_cache: Whether compiled programs are kept between runs.
-      tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
-    """
-
-    data: data_config.DataConfig
-    generator: generator.GeneratorConfig
-    discriminator: discriminator.DiscriminatorConfig
-    gan: gan_config.GanConfig
-    frontal: FrontalConfig
-    estimator: estimator_config.EstimatorConfig
-    mapping: mapping_step.MappingConfig
-    evaluation: EvaluationConfig
-    render: RenderTaskConfig
-    drive: DriveConfig = dataclasses.field(default_factory=DriveConfig)
-    devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
-    parallel: parallel_lib.Backend = "jit"
-    compile_cache: bool = True
-    tensorboard: bool = True
-
-    def __post_init__(self) -> None:
-        sides = (
-            self.data.resolution,
-            self.generator.img_resolution,
-            self.discriminator.img_resolution,
-        )
-        if len(set(sides)) != 1:
-            raise ValueError(
-                f"data.resolution, generator.img_resolution and discriminator.img_resolution must "
-                f"be equal; got {sides[0]}, {sides[1]} and {sides[2]}."
-            )
-
-
-def resolve(config: ml_collections.ConfigDict) -> ExperimentConfig:
+def resolve(config: ml_collections.ConfigDict) -> experiment_config.ExperimentConfig:
     """Checks a config file's content.
 
     Args:
@@ -272,12 +54,12 @@ def resolve(config: ml_collections.ConfigDict) -> ExperimentConfig:
             "data.source is not set; name the person's capture, a folder, a zip or a video, e.g. "
             "--config.data.source=captures/me.zip (a video: add --config.data.format=video)."
         )
-    return config_lib.resolve(ExperimentConfig, config)
+    return config_lib.resolve(experiment_config.ExperimentConfig, config)
 
 
 def open_run(
     config: ml_collections.ConfigDict, workdir: pathlib.Path, *, prepares: bool = False
-) -> tuple[ExperimentConfig, run_dir.RunDir]:
+) -> tuple[experiment_config.ExperimentConfig, run_dir.RunDir]:
     """Checks the config and opens the run folder.
 
     Args:

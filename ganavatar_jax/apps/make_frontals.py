@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, prepare_data, train_gan, weights
+from ganavatar_jax.apps import (
+    avatar,
+    experiment,
+    experiment_config,
+    prepare_data,
+    train_gan,
+    weights,
+)
 from ganavatar_jax.core import chunks, errors, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimation, estimators
-from ganavatar_jax.models import encoder, generator, mapping
+from ganavatar_jax.models import encoder, generator, generator_config, mapping
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import progress, run_dir
 
@@ -39,7 +46,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     make(resolved, opened)
 
 
-def make_reader(resolved: experiment.ExperimentConfig) -> estimation.Estimator:
+def make_reader(resolved: experiment_config.ExperimentConfig) -> estimation.Estimator:
     """Sets up the estimator that reads the renders.
 
     Args:
@@ -59,7 +66,7 @@ def make_reader(resolved: experiment.ExperimentConfig) -> estimation.Estimator:
     return estimator
 
 
-def make(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Samples, renders, estimates, and writes the pairs with a held-out part.
 
     Args:
@@ -133,7 +140,7 @@ def _read_codes(
 
 
 def _latents(
-    seeds: np.ndarray, resolved: experiment.ExperimentConfig, opened: run_dir.RunDir
+    seeds: np.ndarray, resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
 ) -> np.ndarray:
     g_config, gan = resolved.generator, resolved.gan
     if resolved.frontal.latents == "prior":
@@ -168,8 +175,8 @@ def _render(
     z: np.ndarray,
     seeds: np.ndarray,
     label25: np.ndarray,
-    config: experiment.FrontalConfig,
-    g_config: generator.GeneratorConfig,
+    config: experiment_config.FrontalConfig,
+    g_config: generator_config.GeneratorConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
     root = rng.stream(jax.random.key(0), "frontals")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from ganavatar_jax.apps import experiment
+from ganavatar_jax.apps import experiment, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import head_alignment, head_landmarks
 from ganavatar_jax.data.builders import gan_frames
@@ -51,7 +51,7 @@ def dataset_folder(opened: run_dir.RunDir) -> pathlib.Path:
     return opened.folder("dataset")
 
 
-def prepare(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Prepares the dataset and the report on it.
 
     Args:
@@ -120,7 +120,9 @@ class _Bars:
         self._bar.update(done - self._bar.done)
 
 
-def _find_landmarks(resolved: experiment.ExperimentConfig) -> head_landmarks.FindLandmarks | None:
+def _find_landmarks(
+    resolved: experiment_config.ExperimentConfig,
+) -> head_landmarks.FindLandmarks | None:
     """Loads the face detector where the alignment looks at faces."""
     data = resolved.data
     method = head_alignment.resolve_method(data)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, prepare_data
+from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config, prepare_data
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras, trajectories
@@ -36,7 +36,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     render(resolved, opened)
 
 
-def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Renders the turntable, the views all around and the expression sheet.
 
     Args:
@@ -78,7 +78,9 @@ def render(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> Non
     opened.mark_done(STAGE, {"frames": config.frames})
 
 
-def _expression_sheet(person: avatar.Avatar, config: experiment.RenderTaskConfig) -> np.ndarray:
+def _expression_sheet(
+    person: avatar.Avatar, config: experiment_config.RenderTaskConfig
+) -> np.ndarray:
     """Pushes one row's coefficients from low to high, the others at their mean."""
     mean, std = np.asarray(person.normalizer.mean), np.asarray(person.normalizer.std)
     unknown = [name for name in config.coefficients if name not in person.names]

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import experiment, prepare_data, weights
+from ganavatar_jax.apps import experiment, experiment_config, prepare_data, weights
 from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import run_dir
-from ganavatar_jax.training import gan_config, loop, parallel, phase_config, recon_step, state
+from ganavatar_jax.training import loop, parallel, phase_config, recon_step, state
 
 STAGE = loop.STAGE
 _FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
@@ -55,7 +55,7 @@ def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
     return opened.folder("checkpoints", "export")
 
 
-def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Trains the GAN and exports its networks.
 
     Args:
@@ -82,7 +82,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    steps = gan_config.step_config(gan, resolved.generator, resolved.discriminator)
+    steps = phase_config.step_config(gan, resolved.generator, resolved.discriminator)
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
@@ -113,7 +113,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
 
 
 def _export(
-    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, final: state.GanState
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir, final: state.GanState
 ) -> None:
     gan = resolved.gan
     trained_d = not gan.reconstruct or not gan.reconstruction.is_alone(gan.iterations - 1)
@@ -130,7 +130,7 @@ def _export(
 
 
 def _initial(
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
     steps: phase_config.StepConfig,
     table: frame_table.FrameTable,
 ) -> Callable[[], state.GanState]:
@@ -161,7 +161,7 @@ def _initial(
 
 
 def _make_encoder(
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
     start: weights.Start | None,
     table: frame_table.FrameTable,
 ) -> dict[str, Any]:
@@ -198,7 +198,9 @@ def _make_encoder(
 
 
 def _sample_drawer(
-    resolved: experiment.ExperimentConfig, opened: run_dir.RunDir, table: frame_table.FrameTable
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+    table: frame_table.FrameTable,
 ):
     g_config = resolved.generator
     # A fixed latent a column, a fixed camera a row.
@@ -233,7 +235,7 @@ def _sample_drawer(
     return draw_samples
 
 
-def provenance(resolved: experiment.ExperimentConfig) -> dict[str, object]:
+def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object]:
     """Describes how a run's networks were made.
 
     Args:

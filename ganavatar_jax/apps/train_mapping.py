@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, make_frontals, prepare_data
+from ganavatar_jax.apps import avatar, experiment, experiment_config, make_frontals, prepare_data
 from ganavatar_jax.core import portable, rng
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import coefficients, normalization
 from ganavatar_jax.models import expression_mapping
 from ganavatar_jax.runs import metric_writer, progress, run_dir
-from ganavatar_jax.training import mapping_step
+from ganavatar_jax.training import mapping_config, mapping_step
 
 STAGE = "train_mapping"
 
@@ -52,7 +52,7 @@ class _Pairs:
         }
 
 
-def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None:
+def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Trains the latent steps, then the photometric steps; keeps the best on held-out pairs.
 
     Args:
@@ -116,7 +116,7 @@ def train(resolved: experiment.ExperimentConfig, opened: run_dir.RunDir) -> None
 
 
 def _fit_normalizer(
-    pairs: dict[str, Any], config: mapping_step.MappingConfig
+    pairs: dict[str, Any], config: mapping_config.MappingConfig
 ) -> normalization.CodeNormalizer:
     names = config.coefficients or coefficients.driving(pairs["names"])
     codes = coefficients.select(pairs["code"], pairs["names"], names)
@@ -135,7 +135,7 @@ def _optimize(
     g: Any,
     pairs: dict[str, _Pairs],
     shared: dict[str, Any],
-    resolved: experiment.ExperimentConfig,
+    resolved: experiment_config.ExperimentConfig,
     opened: run_dir.RunDir,
 ) -> tuple[Any, dict[str, float]]:
     config = resolved.mapping
@@ -184,7 +184,7 @@ def _optimize(
 
 
 def _validator(
-    g: Any, pairs: _Pairs, shared: dict[str, Any], resolved: experiment.ExperimentConfig
+    g: Any, pairs: _Pairs, shared: dict[str, Any], resolved: experiment_config.ExperimentConfig
 ):
     config = resolved.mapping
     size = min(config.batch_size, len(pairs.w))

@@ -16,7 +16,14 @@ import numpy as np
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, portable, trees
-from ganavatar_jax.models import discriminator, encoder, generator
+from ganavatar_jax.models import (
+    discriminator,
+    discriminator_config,
+    encoder,
+    encoder_config,
+    generator,
+    generator_config,
+)
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 ENCODER = "encoder.safetensors"
@@ -87,10 +94,10 @@ class Start(NamedTuple):
 
 def load_start(
     init: str,
-    g: generator.GeneratorConfig,
-    d: discriminator.DiscriminatorConfig,
+    g: generator_config.GeneratorConfig,
+    d: discriminator_config.DiscriminatorConfig,
     *,
-    e: encoder.EncoderConfig | None = None,
+    e: encoder_config.EncoderConfig | None = None,
 ) -> Start:
     """Loads the networks of a start.
 
@@ -126,7 +133,9 @@ def load_start(
     return Start(found[GENERATOR], found.get(DISCRIMINATOR), found.get(ENCODER))
 
 
-def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig) -> Any:
+def abstract_encoder(
+    config: encoder_config.EncoderConfig, g: generator_config.GeneratorConfig
+) -> Any:
     """Describes the encoder that feeds a generator.
 
     Args:
@@ -144,7 +153,9 @@ def abstract_encoder(config: encoder.EncoderConfig, g: generator.GeneratorConfig
     )
 
 
-def _as_stored(path: pathlib.Path, config: encoder.EncoderConfig) -> encoder.EncoderConfig:
+def _as_stored(
+    path: pathlib.Path, config: encoder_config.EncoderConfig
+) -> encoder_config.EncoderConfig:
     """Takes from the file how much it reads off faces: settling on a person changes that anyway."""
     stored = portable.read_metadata(path).get("architecture") if path.is_file() else None
     identity = stored.get("identity", "learned") if isinstance(stored, dict) else "learned"
@@ -161,7 +172,7 @@ def _as_stored(path: pathlib.Path, config: encoder.EncoderConfig) -> encoder.Enc
     return dataclasses.replace(config, identity=identity)
 
 
-def _check_meaning(path: pathlib.Path, config: generator.GeneratorConfig) -> None:
+def _check_meaning(path: pathlib.Path, config: generator_config.GeneratorConfig) -> None:
     """Refuses weights whose shapes fit but whose planes or decoder mean something else."""
     stored = portable.read_metadata(path).get("architecture")
     if not isinstance(stored, dict):
@@ -194,11 +205,11 @@ def save_networks(
     g_ema: dict[str, Any],
     d: dict[str, Any] | None,
     *,
-    g_config: generator.GeneratorConfig,
-    d_config: discriminator.DiscriminatorConfig,
+    g_config: generator_config.GeneratorConfig,
+    d_config: discriminator_config.DiscriminatorConfig,
     provenance: dict[str, Any],
     e: dict[str, Any] | None = None,
-    e_config: encoder.EncoderConfig | None = None,
+    e_config: encoder_config.EncoderConfig | None = None,
 ) -> None:
     """Exports the networks of a run.
 

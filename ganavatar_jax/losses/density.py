@@ -1,37 +1,20 @@
 """Regularisers of the density field; `density_fn` maps points [b n 3] to raw density [b n]."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
+from ganavatar_jax.losses import density_config
 
 DensityFn = Callable[[Array], Array]
-Kind = Literal["l1", "monotonic-detach", "monotonic-fixed"]
 
 POINTS_L1 = 1000  # points a sample of the smoothness term (EG3D)
 POINTS_MONOTONIC = 2000  # points a sample of the monotonicity term (EG3D)
 MONOTONIC_WEIGHT = 10.0  # of the monotonicity term before density_reg (EG3D)
 STEPS_ACROSS = 256  # the monotonicity step and its noise are box_warp / 256 (EG3D)
-
-
-@dataclasses.dataclass(frozen=True)
-class DensityConfig:
-    """Which regulariser, and how strong.
-
-    Attributes:
-      weight: Multiplies the loss; 0 switches the phase off.
-      kind: "l1" smoothness, or one of the monotonic variants followed by smoothness.
-      perturbation: Standard deviation of the offset of "l1", world units.
-    """
-
-    weight: float = 0.25
-    kind: Kind = "l1"
-    perturbation: float = 0.004
 
 
 @trees.pytree_dataclass
@@ -49,7 +32,9 @@ class DensityDraws:
     front: Float[Array, "b m 3"] | None
 
 
-def make_draws(key: PRNGKeyArray, ids: Int[Array, " b"], config: DensityConfig) -> DensityDraws:
+def make_draws(
+    key: PRNGKeyArray, ids: Int[Array, " b"], config: density_config.DensityConfig
+) -> DensityDraws:
     """Draws the points of one evaluation, per sample.
 
     Args:
@@ -74,7 +59,11 @@ def make_draws(key: PRNGKeyArray, ids: Int[Array, " b"], config: DensityConfig) 
 
 
 def density_loss(
-    density_fn: DensityFn, draws: DensityDraws, config: DensityConfig, *, box_warp: float
+    density_fn: DensityFn,
+    draws: DensityDraws,
+    config: density_config.DensityConfig,
+    *,
+    box_warp: float,
 ) -> Float[Array, ""]:
     """Computes the density regulariser, weight included.
 

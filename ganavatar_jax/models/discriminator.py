@@ -1,6 +1,5 @@
 """Dual discriminator: judges the final image together with the enlarged rendered image."""
 
-import dataclasses
 import math
 from typing import Any
 
@@ -9,47 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
-from ganavatar_jax.models import layers, mapping, synthesis
+from ganavatar_jax.models import discriminator_config, layers, mapping, synthesis
 from ganavatar_jax.ops import minibatch_stddev, resize
 
 
-@dataclasses.dataclass(frozen=True)
-class DiscriminatorConfig:
-    """Sizes of the dual discriminator.
-
-    Attributes:
-      img_resolution: Side of the images it judges, pixels; a power of two.
-      channel_base: Channels times side of a block.
-      channel_max: Most channels of a block.
-      mapping_layers: Layers of the camera mapping.
-      mbstd_group_size: Samples a group in the minibatch standard deviation.
-      mbstd_block_size: Consecutive samples that groups stay within (what one device holds in the
-        original); 0 is the whole batch.
-      num_half_res: How many of the largest blocks use half_dtype.
-      half_dtype: Low precision, or "float32".
-      conv_clamp: Limit of activations, or None.
-      label_dim: Length of the camera label.
-    """
-
-    img_resolution: int = 512
-    channel_base: int = 32768
-    channel_max: int = 512
-    mapping_layers: int = 8
-    mbstd_group_size: int = 4
-    mbstd_block_size: int = 0
-    num_half_res: int = 4
-    half_dtype: layers.HalfDtype = "float32"
-    conv_clamp: float | None = 256.0
-    label_dim: int = 25
-
-    @classmethod
-    def tiny(cls) -> "DiscriminatorConfig":
-        """Returns a configuration small enough for unit tests."""
-        return cls(img_resolution=32, channel_base=256, channel_max=16, mapping_layers=2)
-
-
 class _Block(nn.Module):
-    config: DiscriminatorConfig
+    config: discriminator_config.DiscriminatorConfig
     resolution: int
 
     @nn.compact
@@ -75,7 +39,7 @@ class _Block(nn.Module):
 
 
 class _Epilogue(nn.Module):
-    config: DiscriminatorConfig
+    config: discriminator_config.DiscriminatorConfig
 
     @nn.compact
     def __call__(self, x: Array, cmap: Array) -> Array:
@@ -101,7 +65,7 @@ class Discriminator(nn.Module):
     Source: EG3D (Chan et al. 2022), section 4.3; Karras et al. 2020.
     """
 
-    config: DiscriminatorConfig
+    config: discriminator_config.DiscriminatorConfig
 
     @nn.compact
     def __call__(
@@ -127,7 +91,7 @@ class Discriminator(nn.Module):
         return _Epilogue(cfg, name="b4")(x, cmap)
 
 
-def init(key: PRNGKeyArray, config: DiscriminatorConfig) -> dict[str, Any]:
+def init(key: PRNGKeyArray, config: discriminator_config.DiscriminatorConfig) -> dict[str, Any]:
     """Makes fresh parameters.
 
     Args:
@@ -150,7 +114,7 @@ def apply(
     image: Float[Array, "b h w 3"],
     image_raw: Float[Array, "b r r 3"],
     label25: Float[Array, "b 25"],
-    config: DiscriminatorConfig,
+    config: discriminator_config.DiscriminatorConfig,
 ) -> Float[Array, "b 1"]:
     """Judges images.
 

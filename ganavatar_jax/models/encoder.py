@@ -9,8 +9,7 @@ trained together on the reconstruction of posed images learn a person's head in 
 adversarial phases then take over; see GanConfig.reconstruction.
 """
 
-import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -19,40 +18,10 @@ import numpy as np
 
 from ganavatar_jax.core import images
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, UInt8
-from ganavatar_jax.models import face_reader, layers, synthesis
+from ganavatar_jax.models import encoder_config, face_reader, layers, synthesis
 
 _PROBE_WIDTH = 64
 _IDENTITY_FRAMES = 256  # enough for the mean of a person
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """Sizes of the encoder, and what it tells.
-
-    Attributes:
-      channel_base: Channels times side of a block.
-      channel_max: Most channels of a block.
-      face_dim: How many entries of z are the fixed reading of the face; 0 has none.
-      face_fit: What a reading is fitted to where the start brings none: "codes", the frames' own
-        expression codes (for base generators of rendered people, whose codes are exact), or
-        "pixels" alone.
-      identity: Whether the other entries are "learned" from the image, the person's "mean", or
-        the principal components of the person's own "face".
-    """
-
-    channel_base: int = 1024
-    channel_max: int = 128
-    face_dim: int = 0
-    face_fit: face_reader.Fit = "pixels"
-    identity: Literal["learned", "mean", "face"] = "learned"
-
-    def __post_init__(self) -> None:
-        if self.identity == "face" and not self.face_dim:
-            raise ValueError('identity="face" extends a reading of faces; got face_dim=0.')
-
-    def read_dim(self, z_dim: int) -> int:
-        """Returns how many entries of a latent of length z_dim are read off the face."""
-        return z_dim if self.identity == "face" else self.face_dim
 
 
 class Probe(nn.Module):
@@ -84,7 +53,7 @@ class Encoder(nn.Module):
     Source: ours; equalised layers of Karras et al. 2018.
     """
 
-    config: EncoderConfig
+    config: encoder_config.EncoderConfig
     resolution: int
     z_dim: int
 
@@ -101,7 +70,7 @@ class Encoder(nn.Module):
 
 
 def init(
-    key: PRNGKeyArray, config: EncoderConfig, *, resolution: int, z_dim: int
+    key: PRNGKeyArray, config: encoder_config.EncoderConfig, *, resolution: int, z_dim: int
 ) -> dict[str, Any]:
     """Makes fresh variables; their buffers are to be filled by `settle`.
 
@@ -130,7 +99,7 @@ def init(
 
 def settle(
     variables: dict[str, Any],
-    config: EncoderConfig,
+    config: encoder_config.EncoderConfig,
     image_u8: UInt8[np.ndarray, "f h w 3"],
     label25: Float[np.ndarray, "f 25"],
     *,
@@ -182,7 +151,7 @@ def apply(
     variables: dict[str, Any],
     image: Float[Array, "b h w 3"],
     label25: Float[Array, "b 25"],
-    config: EncoderConfig,
+    config: encoder_config.EncoderConfig,
     *,
     z_dim: int,
 ) -> Float[Array, "b z"]:

@@ -4,35 +4,22 @@ The default follows the original's released code (leaky ReLU, small output layer
 text says ReLU, which is an option. Parameter names follow the original's checkpoint.
 """
 
-import dataclasses
 import math
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
-
-
-@dataclasses.dataclass(frozen=True)
-class ExpressionMappingConfig:
-    """Sizes of the mapping network.
-
-    Attributes:
-      width: Units of the hidden layers.
-      hidden_layers: Hidden layers.
-      activation: "lrelu" (slope 0.2) or "relu".
-      output_scale: Factor on the initial weights of the output layer.
-    """
-
-    width: int = 64
-    hidden_layers: int = 2
-    activation: Literal["lrelu", "relu"] = "lrelu"
-    output_scale: float = 0.25
+from ganavatar_jax.models import expression_mapping_config
 
 
 def init(
-    key: PRNGKeyArray, config: ExpressionMappingConfig, *, code_dim: int, w_dim: int
+    key: PRNGKeyArray,
+    config: expression_mapping_config.ExpressionMappingConfig,
+    *,
+    code_dim: int,
+    w_dim: int,
 ) -> dict[str, Any]:
     """Makes fresh parameters.
 
@@ -66,7 +53,9 @@ def init(
 
 
 def apply(
-    params: dict[str, Any], code: Float[Array, "b e"], config: ExpressionMappingConfig
+    params: dict[str, Any],
+    code: Float[Array, "b e"],
+    config: expression_mapping_config.ExpressionMappingConfig,
 ) -> Float[Array, "b d"]:
     """Maps codes to w.
 

@@ -9,7 +9,7 @@ most and the camera explains nothing. Nothing is tracked, and nothing in it is t
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ from ganavatar_jax.geometry import cameras
 from ganavatar_jax.ops import grid_sample
 
 Reader = Mapping[str, Any]  # pixel_mean, pixel_spread, weight, centre, spread
-Fit = Literal["codes", "pixels"]
 
 SIDE = 24  # points of the patch along each direction
 _RIDGE = (

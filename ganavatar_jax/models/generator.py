@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import rays
-from ganavatar_jax.models import synthesis
-from ganavatar_jax.models.generator_network import Generator, GeneratorConfig
+from ganavatar_jax.models import generator_config, synthesis
+from ganavatar_jax.models.generator_network import Generator
 from ganavatar_jax.rendering import triplane, volume
 
 Variables = dict[str, Any]
@@ -50,7 +50,7 @@ class GeneratorOutput:
     opacity: Float[Array, "b r r"]
 
 
-def init(key: PRNGKeyArray, config: GeneratorConfig) -> Variables:
+def init(key: PRNGKeyArray, config: generator_config.GeneratorConfig) -> Variables:
     """Makes fresh variables.
 
     Args:
@@ -71,7 +71,7 @@ def map_latent(
     variables: Variables,
     z: Float[Array, "b z"],
     label25: Float[Array, "b 25"],
-    config: GeneratorConfig,
+    config: generator_config.GeneratorConfig,
 ) -> Float[Array, "b d"]:
     """Maps latents to w.
 
@@ -89,7 +89,9 @@ def map_latent(
     return _apply(config, variables, z, label25, method="map")
 
 
-def broadcast(w: Float[Array, "b d"], config: GeneratorConfig) -> Float[Array, "b l d"]:
+def broadcast(
+    w: Float[Array, "b d"], config: generator_config.GeneratorConfig
+) -> Float[Array, "b l d"]:
     """Repeats w for every layer.
 
     Args:
@@ -105,7 +107,11 @@ def broadcast(w: Float[Array, "b d"], config: GeneratorConfig) -> Float[Array, "
 
 
 def make_draws(
-    key: PRNGKeyArray | None, ids: Int[Array, " b"], config: GeneratorConfig, *, resolution: int
+    key: PRNGKeyArray | None,
+    ids: Int[Array, " b"],
+    config: generator_config.GeneratorConfig,
+    *,
+    resolution: int,
 ) -> GeneratorDraws | None:
     """Draws what one synthesis needs, per sample.
 
@@ -130,7 +136,7 @@ def make_draws(
 
 
 def make_noise(
-    key: PRNGKeyArray, ids: Int[Array, " b"], config: GeneratorConfig
+    key: PRNGKeyArray, ids: Int[Array, " b"], config: generator_config.GeneratorConfig
 ) -> dict[str, dict[str, Float[Array, "b h w"]]]:
     """Draws the noise maps of the synthesis layers.
 
@@ -150,7 +156,7 @@ def make_noise(
 def make_planes(
     variables: Variables,
     ws: Float[Array, "b l d"],
-    config: GeneratorConfig,
+    config: generator_config.GeneratorConfig,
     *,
     noise: synthesis.Noise = "const",
 ) -> Float[Array, "b p h w c"]:
@@ -174,7 +180,7 @@ def query(
     variables: Variables,
     planes: Float[Array, "b p h w c"],
     points: Float[Array, "b n 3"],
-    config: GeneratorConfig,
+    config: generator_config.GeneratorConfig,
 ) -> tuple[Float[Array, "b n k"], Float[Array, "b n"]]:
     """Evaluates the radiance field at points.
 
@@ -201,7 +207,7 @@ def render_planes(
     planes: Float[Array, "b p h w c"],
     ws: Float[Array, "b l d"],
     label25: Float[Array, "b 25"],
-    config: GeneratorConfig,
+    config: generator_config.GeneratorConfig,
     *,
     draws: volume.RenderDraws | None = None,
     resolution: int | None = None,
@@ -254,7 +260,7 @@ def synthesize(
     variables: Variables,
     ws: Float[Array, "b l d"],
     label25: Float[Array, "b 25"],
-    config: GeneratorConfig,
+    config: generator_config.GeneratorConfig,
     *,
     draws: GeneratorDraws | None = None,
     noise: Literal["const", "none"] = "const",
@@ -292,6 +298,8 @@ def synthesize(
     )
 
 
-def _apply(config: GeneratorConfig, variables: Variables, *inputs: Any, method: str) -> Any:
+def _apply(
+    config: generator_config.GeneratorConfig, variables: Variables, *inputs: Any, method: str
+) -> Any:
     # Flax types the result as a union with the mutated variables, of which there are none.
     return Generator(config).apply(variables, *inputs, method=method)

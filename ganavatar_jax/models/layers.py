@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
+from ganavatar_jax.models import generator_config
 from ganavatar_jax.ops import bias_act, conv, fir, modulated_conv
 from ganavatar_jax.ops import linear as linear_lib
 
 Activation = Literal["linear", "lrelu"]
-HalfDtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Linear(nn.Module):
@@ -179,7 +179,7 @@ class SynthesisBlock(nn.Module):
     up: bool = True
     first: bool = False
     clamp: float | None = None
-    dtype: HalfDtype = "float32"
+    dtype: generator_config.HalfDtype = "float32"
 
     @nn.compact
     def __call__(

@@ -6,16 +6,13 @@ keeps the size). "none" has no module: the rendered image is the output.
 """
 
 import dataclasses
-from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
-from ganavatar_jax.models import layers
+from ganavatar_jax.models import generator_config, layers
 from ganavatar_jax.ops import resize
-
-Kind = Literal["none", "2X", "4X", "8X", "8XDC"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +30,7 @@ _LAYOUTS = {
 }
 
 
-def default_channels(kind: Kind) -> tuple[int, int]:
+def default_channels(kind: generator_config.SuperresolutionKind) -> tuple[int, int]:
     """Looks up the channels of a kind's two blocks.
 
     Args:
@@ -61,12 +58,12 @@ class SuperResolution(nn.Module):
     Source: EG3D (Chan et al. 2022), section 4.3.
     """
 
-    kind: Kind
+    kind: generator_config.SuperresolutionKind
     resolution: int
     channels: tuple[int, ...] = ()
     antialias: bool = True
     clamp: float | None = 256.0
-    dtype: layers.HalfDtype = "float32"
+    dtype: generator_config.HalfDtype = "float32"
 
     @nn.compact
     def __call__(

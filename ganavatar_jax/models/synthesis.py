@@ -9,7 +9,7 @@ import jax
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
-from ganavatar_jax.models import layers
+from ganavatar_jax.models import generator_config, layers
 
 Noise = Mapping[str, Mapping[str, Array]] | Literal["const", "none"]
 
@@ -79,7 +79,7 @@ class Synthesis(nn.Module):
     channel_base: int
     channel_max: int
     num_half_res: int = 0
-    half_dtype: layers.HalfDtype = "float32"
+    half_dtype: generator_config.HalfDtype = "float32"
     clamp: float | None = None
 
     @nn.compact

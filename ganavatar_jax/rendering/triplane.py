@@ -1,13 +1,10 @@
 """Features of world points from three axis-aligned planes."""
 
-from typing import Literal
-
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.ops import grid_sample
-
-PlaneAxes = Literal["original", "fixed"]
+from ganavatar_jax.rendering import render_config
 
 # World axes that serve as (u, v) of planes 0, 1, 2. In the original, planes 1 and 2 are transposes
 # of each other (quirk Q1); "fixed" is three orthogonal planes.
@@ -18,7 +15,7 @@ _UV = {
 
 
 def project(
-    points: Float[Array, "b n 3"], *, axes: PlaneAxes, box_warp: float
+    points: Float[Array, "b n 3"], *, axes: render_config.PlaneAxes, box_warp: float
 ) -> Float[Array, "b p n 2"]:
     """Projects world points onto the three planes.
 
@@ -40,7 +37,7 @@ def lookup(
     planes: Float[Array, "b p h w c"],
     points: Float[Array, "b n 3"],
     *,
-    axes: PlaneAxes,
+    axes: render_config.PlaneAxes,
     box_warp: float,
 ) -> Float[Array, "b p n c"]:
     """Samples each plane at the projections of the points.

@@ -5,9 +5,7 @@ this file can be tested with an analytic sphere. Rays are processed in blocks wh
 set: memory then does not grow with resolution.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,47 +13,9 @@ import jax.numpy as jnp
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import boxes
-from ganavatar_jax.rendering import compositing, sampling, triplane
+from ganavatar_jax.rendering import compositing, render_config, sampling
 
 FieldFn = Callable[[Array], tuple[Array, Array]]
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderConfig:
-    """How rays are sampled.
-
-    Attributes:
-      depth_resolution: Coarse samples a ray.
-      depth_resolution_importance: Importance samples a ray; 0 keeps the coarse pass only.
-      ray_start: First distance, world units, or "auto" for the ray-box intersection.
-      ray_end: Last distance, world units, or "auto"; both or neither are "auto".
-      box_warp: Side of the volume's cube, world units.
-      white_back: Whether empty rays are white (+1) instead of black (-1).
-      disparity: Whether coarse samples are even in 1 / distance.
-      plane_axes: World axes of the planes; "fixed" are three orthogonal planes.
-      ray_chunk: Rays of one image handled at a time; 0 takes all at once.
-    """
-
-    depth_resolution: int = 48
-    depth_resolution_importance: int = 48
-    ray_start: float | Literal["auto"] = "auto"
-    ray_end: float | Literal["auto"] = "auto"
-    box_warp: float = 1.0
-    white_back: bool = False
-    disparity: bool = False
-    plane_axes: triplane.PlaneAxes = "fixed"
-    ray_chunk: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.ray_start == "auto") != (self.ray_end == "auto"):
-            raise ValueError(
-                f"ray_start and ray_end must both be distances or both be 'auto'; got "
-                f"{self.ray_start!r} and {self.ray_end!r}."
-            )
-        if self.depth_resolution < 4:  # importance sampling needs a pdf of at least one bin
-            raise ValueError(f"depth_resolution must be at least 4; got {self.depth_resolution}.")
-        if self.box_warp <= 0:
-            raise ValueError(f"box_warp must be positive; got {self.box_warp}.")
 
 
 @trees.pytree_dataclass
@@ -87,7 +47,11 @@ class RenderOutput:
 
 
 def make_draws(
-    key: PRNGKeyArray | None, ids: Int[Array, " b"], config: RenderConfig, *, rays: int
+    key: PRNGKeyArray | None,
+    ids: Int[Array, " b"],
+    config: render_config.RenderConfig,
+    *,
+    rays: int,
 ) -> RenderDraws:
     """Makes the random draws of a rendering, per sample.
 
@@ -116,7 +80,7 @@ def render(
     origins: Float[Array, "b r 3"],
     directions: Float[Array, "b r 3"],
     draws: RenderDraws,
-    config: RenderConfig,
+    config: render_config.RenderConfig,
     *,
     axis: str | None = None,
 ) -> RenderOutput:
@@ -191,7 +155,7 @@ def _render_block(
     t_near: Array,
     t_far: Array,
     draws: RenderDraws,
-    config: RenderConfig,
+    config: render_config.RenderConfig,
 ) -> tuple[Array, Array, Array, Array, Array]:
     coarse_t = sampling.stratified(
         t_near, t_far, draws.coarse, count=config.depth_resolution, disparity=config.disparity

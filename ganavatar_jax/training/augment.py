@@ -12,8 +12,6 @@ Source: Karras et al. 2020, "Training generative adversarial networks with limit
 B, pipeline "bgc" (pixel blitting, geometry, colour).
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +20,7 @@ from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Bool, Float, Int, Key, PRNGKeyArray
 from ganavatar_jax.geometry import rotations
 from ganavatar_jax.ops import affine_warp
+from ganavatar_jax.training import augment_config
 
 # Sizes of the operations, Karras et al. 2020, appendix B.
 _WHOLE_SHIFT_MAX = 0.125  # of the side
@@ -32,32 +31,6 @@ _BRIGHTNESS_STD = 0.2  # of the half range, images being in [-1, 1]
 _LOG2_CONTRAST_STD = 0.5
 _LOG2_SATURATION_STD = 1.0
 _LUMA = np.full(3, 1.0 / np.sqrt(3.0))
-
-
-@dataclasses.dataclass(frozen=True)
-class AugmentConfig:
-    """How probable each operation is, as a factor on p; 0 switches it off."""
-
-    xflip: float = 1.0
-    rotate90: float = 1.0
-    xint: float = 1.0
-    scale: float = 1.0
-    rotate: float = 1.0
-    aniso: float = 1.0
-    xfrac: float = 1.0
-    brightness: float = 1.0
-    contrast: float = 1.0
-    lumaflip: float = 1.0
-    hue: float = 1.0
-    saturation: float = 1.0
-
-    def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(
-                    f"{name} must be a factor on the probability, 0..1; got {value}. "
-                    "Use 1 to keep the operation and 0 to drop it."
-                )
 
 
 @trees.pytree_dataclass
@@ -100,7 +73,7 @@ def sample_draws(
     sample_ids: Int[Array, " b"],
     p: float | Float[Array, ""],
     *,
-    config: AugmentConfig,
+    config: augment_config.AugmentConfig,
 ) -> AugmentDraws:
     """Decides which operations fire for each sample, and how strongly.
 
@@ -150,7 +123,7 @@ def augment(
     images: Float[Array, "b s s c"],
     p: float | Float[Array, ""],
     *,
-    config: AugmentConfig,
+    config: augment_config.AugmentConfig,
     draws: AugmentDraws | None = None,
     sample_ids: Int[Array, " b"] | None = None,
 ) -> Float[Array, "b s s c"]:

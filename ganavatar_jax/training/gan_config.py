@@ -3,10 +3,11 @@
 import dataclasses
 from typing import Literal
 
-from ganavatar_jax.losses import density as density_lib
-from ganavatar_jax.models import discriminator, generator
-from ganavatar_jax.training import augment as augment_lib
-from ganavatar_jax.training import optimizers, phase_config
+from ganavatar_jax.losses import density_config
+from ganavatar_jax.training import (
+    augment_config,
+    reconstruction_config,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,8 @@ class GanConfig:
     gamma: float = 5.0
     g_reg_interval: int = 4
     d_reg_interval: int = 16
-    density: density_lib.DensityConfig = dataclasses.field(
-        default_factory=density_lib.DensityConfig
+    density: density_config.DensityConfig = dataclasses.field(
+        default_factory=density_config.DensityConfig
     )
     ema_kimg: float = 10.0
     ema_rampup: float | None = None
@@ -80,8 +81,8 @@ class GanConfig:
     neural_resolution_fade_kimg: float = 1000.0
     augment: Literal["none", "ada", "fixed"] = "none"
     augment_p: float = 0.0
-    augment_pipe: augment_lib.AugmentConfig = dataclasses.field(
-        default_factory=augment_lib.AugmentConfig
+    augment_pipe: augment_config.AugmentConfig = dataclasses.field(
+        default_factory=augment_config.AugmentConfig
     )
     ada_target: float = 0.6
     ada_kimg: float = 500.0
@@ -89,8 +90,8 @@ class GanConfig:
     freeze_d: int = 0
     microbatch: int = 0
     reconstruct: bool = False
-    reconstruction: phase_config.ReconstructionConfig = dataclasses.field(
-        default_factory=phase_config.ReconstructionConfig
+    reconstruction: reconstruction_config.ReconstructionConfig = dataclasses.field(
+        default_factory=reconstruction_config.ReconstructionConfig
     )
     snapshot_kimg: float = 40.0
     sample_kimg: float = 20.0
@@ -109,37 +110,3 @@ class GanConfig:
     def iterations(self) -> int:
         """Iterations of the whole run."""
         return -(-round(self.total_kimg * 1000) // self.batch_size)
-
-
-def step_config(
-    config: GanConfig, g: generator.GeneratorConfig, d: discriminator.DiscriminatorConfig
-) -> phase_config.StepConfig:
-    """Gathers what the phases need at compile time.
-
-    Args:
-      config: Options of the run.
-      g: Generator.
-      d: Discriminator.
-
-    Returns:
-      The step's configuration.
-
-    Source: ours.
-    """
-    return phase_config.StepConfig(
-        g=g,
-        d=d,
-        g_adam=optimizers.AdamConfig(config.g_lr, config.beta1, config.beta2),
-        d_adam=optimizers.AdamConfig(config.d_lr, config.beta1, config.beta2),
-        gamma=config.gamma,
-        g_reg_interval=config.g_reg_interval,
-        d_reg_interval=config.d_reg_interval,
-        density=config.density,
-        style_mixing_p=config.style_mixing_p,
-        augment=None if config.augment == "none" else config.augment_pipe,
-        ada_target=config.ada_target,
-        ada_kimg=config.ada_kimg,
-        freeze_d=config.freeze_d,
-        microbatch=config.microbatch,
-        reconstruction=config.reconstruction if config.reconstruct else None,
-    )

@@ -4,77 +4,23 @@
 0..255 units without a clamp, as in the original (quirk Q10).
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from ganavatar_jax.core.arrays import Array, Float
-from ganavatar_jax.models import expression_mapping, generator
-
-
-@dataclasses.dataclass(frozen=True)
-class MappingConfig:
-    """How the mapping network is trained.
-
-    Attributes:
-      network: Sizes of the network.
-      coefficients: Names of the coefficients that drive the avatar; empty takes those
-        of the estimator that ARKit has too, or all where it has none of them.
-      normalization: "standardize" or "pca" (whitened); "none" feeds raw codes, as the original.
-      components: Components kept by "pca"; 0 keeps all.
-      center_on_mean: Whether the network's output is added to the mean w of the pairs.
-      latent_steps: Steps with the latent loss alone, before the others; cheap, no rendering.
-      steps: Steps with the photometric loss.
-      batch_size: Pairs a step.
-      lr: Learning rate of AdamW in the photometric steps.
-      latent_lr: Learning rate of AdamW in the latent steps.
-      weight_decay: Decoupled weight decay.
-      photometric_weight: Weight of the L1 image loss (0..255 units).
-      latent_weight: Weight of the L1 loss on w in the photometric steps.
-      code_noise: Standard deviation of noise added to normalised codes (regularises).
-      seed: Root of the randomness of this stage.
-      validate_every: Steps between evaluations on held-out pairs.
-    """
-
-    network: expression_mapping.ExpressionMappingConfig = dataclasses.field(
-        default_factory=expression_mapping.ExpressionMappingConfig
-    )
-    coefficients: tuple[str, ...] = ()
-    normalization: Literal["none", "standardize", "pca"] = "standardize"
-    components: int = 0
-    center_on_mean: bool = True
-    latent_steps: int = 0
-    steps: int = 6000
-    batch_size: int = 8
-    lr: float = 1e-4
-    latent_lr: float = 1e-3
-    weight_decay: float = 0.0
-    photometric_weight: float = 1.0
-    latent_weight: float = 0.0
-    code_noise: float = 0.0
-    seed: int = 0
-    validate_every: int = 200
-
-    def __post_init__(self) -> None:
-        if self.normalization not in ("none", "standardize", "pca"):
-            raise ValueError(
-                f"normalization must be none, standardize or pca; got {self.normalization!r}."
-            )
-        if self.batch_size < 1 or self.validate_every < 1:
-            raise ValueError("batch_size and validate_every must be at least 1.")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative; got {self.seed}.")
+from ganavatar_jax.models import expression_mapping, generator, generator_config
+from ganavatar_jax.training import mapping_config
 
 
 def predict_w(
     params: Mapping[str, Any],
     mean_w: Float[Array, " d"],
     code: Float[Array, "b e"],
-    config: MappingConfig,
+    config: mapping_config.MappingConfig,
 ) -> Float[Array, "b d"]:
     """Maps normalised codes to w.
 
@@ -97,8 +43,8 @@ def losses(
     g: Mapping[str, Any],
     batch: Mapping[str, Array],
     *,
-    config: MappingConfig,
-    g_config: generator.GeneratorConfig,
+    config: mapping_config.MappingConfig,
+    g_config: generator_config.GeneratorConfig,
     photometric: bool,
 ) -> dict[str, Float[Array, ""]]:
     """Computes the losses of a batch.
@@ -127,7 +73,10 @@ def losses(
 
 
 def make_step(
-    config: MappingConfig, g_config: generator.GeneratorConfig, *, photometric: bool
+    config: mapping_config.MappingConfig,
+    g_config: generator_config.GeneratorConfig,
+    *,
+    photometric: bool,
 ) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
     """Builds the optimiser and the compiled step.
 

@@ -4,7 +4,6 @@ PyTorch skips a parameter that got no gradient: neither its moments nor its step
 phases of a GAN differ in which parameters that concerns, so `update` takes a static mask.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -12,44 +11,10 @@ import jax.numpy as jnp
 
 from ganavatar_jax.core import trees
 from ganavatar_jax.core.arrays import Array, PyTree
+from ganavatar_jax.training import adam_config
 
 # What the original does to gradients before each step (quirk Q13).
 _POSINF, _NEGINF = 1e5, -1e5
-
-
-@dataclasses.dataclass(frozen=True)
-class AdamConfig:
-    """Hyperparameters of one network's optimiser.
-
-    Attributes:
-      lr: Learning rate before the rescaling.
-      beta1: Decay of the first moment, before the rescaling.
-      beta2: Decay of the second moment, before the rescaling.
-      epsilon: Added to the root of the second moment.
-    """
-
-    lr: float
-    beta1: float = 0.0
-    beta2: float = 0.99
-    epsilon: float = 1e-8
-
-    def for_interval(self, interval: int | None) -> "AdamConfig":
-        """Rescales for a lazy regularisation that adds a step every `interval` iterations.
-
-        Args:
-          interval: Iterations between regularisation steps; None means there are none.
-
-        Returns:
-          lr * r and betas ** r with r = interval / (interval + 1).
-
-        Source: Karras et al. 2020, appendix B (lazy regularisation).
-        """
-        if interval is None:
-            return self
-        ratio = interval / (interval + 1)
-        return dataclasses.replace(
-            self, lr=self.lr * ratio, beta1=self.beta1**ratio, beta2=self.beta2**ratio
-        )
 
 
 @trees.pytree_dataclass
@@ -67,7 +32,7 @@ class AdamState:
     count: Any
 
 
-def init(params: PyTree, config: AdamConfig) -> AdamState:
+def init(params: PyTree, config: adam_config.AdamConfig) -> AdamState:
     """Makes the initial optimiser state.
 
     Args:
@@ -106,7 +71,7 @@ def update(
     params: PyTree,
     gradients: PyTree,
     state: AdamState,
-    config: AdamConfig,
+    config: adam_config.AdamConfig,
     *,
     active: PyTree | None = None,
     lr_scale: float | Array = 1.0,

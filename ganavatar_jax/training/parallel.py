@@ -16,7 +16,7 @@ compiled step is gone (its memory is reused) unless `donate=False`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,9 +26,9 @@ from jax.sharding import PartitionSpec as P
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import PyTree
+from ganavatar_jax.training import backends
 
 AXIS = "data"
-Backend = Literal["jit", "shard_map", "pmap"]
 Step = Callable[..., tuple[PyTree, PyTree]]
 
 
@@ -41,7 +41,7 @@ class Layout:
       mesh: The devices along the single axis "data".
     """
 
-    backend: Backend
+    backend: backends.Backend
     mesh: jax.sharding.Mesh
 
     @property
@@ -141,7 +141,7 @@ class Layout:
         return jax.device_put(jnp.copy(jnp.broadcast_to(leaf, (count, *leaf.shape))), local)
 
 
-def make_layout(backend: Backend, devices: Sequence[Any] | None = None) -> Layout:
+def make_layout(backend: backends.Backend, devices: Sequence[Any] | None = None) -> Layout:
     """Lays the work out over devices.
 
     Args:

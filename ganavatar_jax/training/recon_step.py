@@ -15,13 +15,14 @@ from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import encoder, generator
 from ganavatar_jax.ops import resize
-from ganavatar_jax.training import optimizers, parallel, step_inputs, step_updates
-from ganavatar_jax.training.phase_config import (
-    Batch,
-    ReconstructionConfig,
-    Schedule,
-    StepConfig,
+from ganavatar_jax.training import (
+    optimizers,
+    parallel,
+    reconstruction_config,
+    step_inputs,
+    step_updates,
 )
+from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
 from ganavatar_jax.training.state import GanState, recon_params
 
 
@@ -112,7 +113,7 @@ def recon(
     return step_updates.move_averages(state, w_mean, schedule), metrics
 
 
-def probe_sizes(options: ReconstructionConfig) -> dict[str, int]:
+def probe_sizes(options: reconstruction_config.ReconstructionConfig) -> dict[str, int]:
     """Lists the probes of the latent that the options ask for.
 
     Args:
@@ -173,7 +174,11 @@ def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
 
 
 def _judge_latents(
-    probes: PyTree, z: Array, part: Batch, options: ReconstructionConfig, axis: str | None
+    probes: PyTree,
+    z: Array,
+    part: Batch,
+    options: reconstruction_config.ReconstructionConfig,
+    axis: str | None,
 ) -> tuple[Array, dict[str, Array]]:
     """Keeps the learned part of noisy latents even, asks the probes what it tells."""
     loss, values = jnp.zeros(()), {}
@@ -194,7 +199,7 @@ def _judge_latents(
 def _compare(
     out: generator.GeneratorOutput,
     part: Batch,
-    options: ReconstructionConfig,
+    options: reconstruction_config.ReconstructionConfig,
     resolution: int,
     lpips_params: lpips.LpipsParams | None,
 ) -> tuple[Array, dict[str, Array]]:

@@ -8,8 +8,15 @@ import jax.numpy as jnp
 
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
-from ganavatar_jax.models import discriminator, encoder, generator
-from ganavatar_jax.training import optimizers
+from ganavatar_jax.models import (
+    discriminator,
+    discriminator_config,
+    encoder,
+    encoder_config,
+    generator,
+    generator_config,
+)
+from ganavatar_jax.training import adam_config, optimizers
 
 
 @trees.pytree_dataclass
@@ -42,13 +49,13 @@ class GanState:
 
 def make_state(
     key: PRNGKeyArray,
-    g_config: generator.GeneratorConfig,
-    d_config: discriminator.DiscriminatorConfig,
-    g_adam: optimizers.AdamConfig,
-    d_adam: optimizers.AdamConfig,
+    g_config: generator_config.GeneratorConfig,
+    d_config: discriminator_config.DiscriminatorConfig,
+    g_adam: adam_config.AdamConfig,
+    d_adam: adam_config.AdamConfig,
     *,
     e: dict[str, Any] | None = None,
-    recon_adam: optimizers.AdamConfig | None = None,
+    recon_adam: adam_config.AdamConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a fresh state.
@@ -75,8 +82,8 @@ def make_state(
 
 def make_encoder(
     key: PRNGKeyArray,
-    config: encoder.EncoderConfig,
-    g_config: generator.GeneratorConfig,
+    config: encoder_config.EncoderConfig,
+    g_config: generator_config.GeneratorConfig,
     *,
     probes: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
@@ -116,11 +123,11 @@ def from_networks(
     g: dict[str, Any],
     d: dict[str, Any],
     g_ema: dict[str, Any],
-    g_adam: optimizers.AdamConfig,
-    d_adam: optimizers.AdamConfig,
+    g_adam: adam_config.AdamConfig,
+    d_adam: adam_config.AdamConfig,
     *,
     e: dict[str, Any] | None = None,
-    recon_adam: optimizers.AdamConfig | None = None,
+    recon_adam: adam_config.AdamConfig | None = None,
     augment_p: float = 0.0,
 ) -> GanState:
     """Makes a state around given networks, e.g. a pretrained start.

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganavatar_jax.apps import drive, drive_codes, drive_sources, evaluate, experiment
+from ganavatar_jax.apps import (
+    drive,
+    drive_codes,
+    drive_sources,
+    evaluate,
+    experiment,
+    experiment_config,
+)
 from ganavatar_jax.core import errors, presets
 from ganavatar_jax.faces import (
     coefficients,
@@ -164,7 +171,7 @@ def film(tmp_path, monkeypatch, *places, fps):
         (folder / f"{number}.png").write_bytes(captures.encode(image_u8))
     reader = BrightSpot()
     monkeypatch.setattr(estimators, "make_estimator", lambda config: reader)
-    config = experiment.DriveConfig(source=str(folder), fps=fps)
+    config = experiment_config.DriveConfig(source=str(folder), fps=fps)
     with drive_sources.open_source(config) as source:
         read = drive_codes.read(source, np.arange(len(places)), NAMES, READER)
     return read.codes[:, 0].tolist(), reader.widths, read.head
@@ -191,7 +198,7 @@ def test_the_camera_stands_where_the_options_say(person):
     times_s = np.array([0.0, 1.0, 2.0])
 
     def angles(**options):
-        config = experiment.DriveConfig(period_s=4.0, **options)
+        config = experiment_config.DriveConfig(period_s=4.0, **options)
         labels = drive.camera_path(config, person.frontal_label25, times_s)
         camera = cameras.from_label25(labels)
         yaw_deg, pitch_deg = cameras.yaw_pitch_deg(camera.cam2world)
@@ -315,7 +322,7 @@ def portraits(tmp_path):
 
 
 def test_faces_are_read_off_pictures_of_any_shape(networks, portraits, caplog):
-    with drive_sources.open_source(experiment.DriveConfig(source=str(portraits))) as source:
+    with drive_sources.open_source(experiment_config.DriveConfig(source=str(portraits))) as source:
         read = drive_codes.read(source, np.arange(4), NAMES, READER)
     assert read.frames == ("0.png", "1.png", "2.png", "3.png")
     jaw = coefficients.select(read.codes, read.names, ["jawOpen"])[:, 0]
@@ -330,6 +337,8 @@ def test_faces_are_read_off_pictures_of_any_shape(networks, portraits, caplog):
 def test_a_source_without_a_face_is_refused(networks, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "0.png").write_bytes(captures.encode(np.full((64, 64, 3), 255, np.uint8)))
-    with drive_sources.open_source(experiment.DriveConfig(source=str(tmp_path / "a"))) as source:
+    with drive_sources.open_source(
+        experiment_config.DriveConfig(source=str(tmp_path / "a"))
+    ) as source:
         with pytest.raises(errors.DataFormatError, match="no face was found in any of 1 frames"):
             drive_codes.read(source, np.arange(1), NAMES, READER)

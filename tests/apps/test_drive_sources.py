@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import drive_sources, experiment
+from ganavatar_jax.apps import drive_sources, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import coefficients
 from helpers import captures, layouts
@@ -42,7 +42,7 @@ def write_recording(path, count=60):
 
 @contextlib.contextmanager
 def opened(path, **options):
-    config = experiment.DriveConfig(source=str(path), **options)
+    config = experiment_config.DriveConfig(source=str(path), **options)
     with drive_sources.open_source(config) as source:
         yield source, config
 
@@ -224,4 +224,4 @@ def test_parts_outside_and_endless_results_are_refused(tmp_path):
 )
 def test_options_that_cannot_be_meant_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
-        experiment.DriveConfig(**options)
+        experiment_config.DriveConfig(**options)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import avatar, evaluate, experiment
+from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimator_config
 from helpers import captures, tiny_gan
@@ -21,16 +21,16 @@ def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
 
 
 def test_a_gain_divides_the_spread_of_the_driver():
-    mean, spread = evaluate.driver_statistics(_CODES, experiment.EvaluationConfig())
+    mean, spread = evaluate.driver_statistics(_CODES, experiment_config.EvaluationConfig())
     np.testing.assert_allclose(mean, [0.5, 2.0])
-    options = experiment.EvaluationConfig(driver_gain=2.0)
+    options = experiment_config.EvaluationConfig(driver_gain=2.0)
     same_mean, half = evaluate.driver_statistics(_CODES, options)
     np.testing.assert_allclose(same_mean, mean)
     np.testing.assert_allclose(half, spread / 2)
 
 
 def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
-    options = experiment.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
+    options = experiment_config.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
     assert evaluate.driver_statistics(_CODES, options) is None
 
 
@@ -55,7 +55,7 @@ def test_codes_of_another_width_are_refused_by_name(person):
 @pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
 def test_a_gain_that_cannot_be_meant_is_refused(gain):
     with pytest.raises(ValueError, match="driver_gain"):
-        experiment.EvaluationConfig(driver_gain=gain)
+        experiment_config.EvaluationConfig(driver_gain=gain)
 
 
 @pytest.mark.parametrize("shape", [(1,), (2, 3), (52,)])

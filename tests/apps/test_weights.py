@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import experiment, weights
+from ganavatar_jax.apps import experiment_config, weights
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, presets, trees
-from ganavatar_jax.models import encoder
+from ganavatar_jax.models import encoder_config
 from helpers import tiny_gan
 
-_ENCODER = encoder.EncoderConfig(channel_base=32, channel_max=4, face_dim=3)
+_ENCODER = encoder_config.EncoderConfig(channel_base=32, channel_max=4, face_dim=3)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_a_damaged_start_is_refused_by_its_checksum(folder, tmp_path):
 def test_the_shipped_start_fits_the_small_configurations():
     config = presets.small(presets.full())
     config.data.source = "package:actor"
-    resolved = config_lib.resolve(experiment.ExperimentConfig, config)
+    resolved = config_lib.resolve(experiment_config.ExperimentConfig, config)
     start = weights.load_start(
         resolved.gan.init,
         resolved.generator,

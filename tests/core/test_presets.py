@@ -8,7 +8,7 @@ import typing
 import ml_collections
 import pytest
 
-from ganavatar_jax.apps import command_line, experiment
+from ganavatar_jax.apps import command_line, experiment, experiment_config
 from ganavatar_jax.core import errors, presets
 
 # The dataclass takes the whole batch, as one device of the original did; the preset is a whole run.
@@ -54,7 +54,7 @@ def differences(config, cls, default=None, path="config"):
 
 
 def test_the_full_preset_has_every_key_at_its_default():
-    assert differences(presets.full(), experiment.ExperimentConfig) == DELIBERATE
+    assert differences(presets.full(), experiment_config.ExperimentConfig) == DELIBERATE
 
 
 def test_a_missing_a_foreign_and_a_changed_key_are_each_noticed():
@@ -63,7 +63,7 @@ def test_a_missing_a_foreign_and_a_changed_key_are_each_noticed():
         del config.generator.render["box_warp"]
         config.data.split.stride = 3
         config.gan.g_lr = 0.1
-    found = differences(config, experiment.ExperimentConfig)
+    found = differences(config, experiment_config.ExperimentConfig)
     assert [line for line in found if line not in DELIBERATE] == [
         "config.data.split.stride: only in the preset",
         "config.generator.render.box_warp: not in the preset",

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import trees
-from ganavatar_jax.models import discriminator, generator
-from ganavatar_jax.rendering import volume
+from ganavatar_jax.models import discriminator, discriminator_config, generator, generator_config
+from ganavatar_jax.rendering import render_config
 from helpers import compare
 from weight_port import names_eg3d, torch_pickle
 
@@ -32,8 +32,8 @@ class Case:
     """One golden network."""
 
     name: str
-    config: generator.GeneratorConfig
-    d_config: discriminator.DiscriminatorConfig
+    config: generator_config.GeneratorConfig
+    d_config: discriminator_config.DiscriminatorConfig
     g: dict[str, Any]
     d: dict[str, Any]
     arrays: dict[str, np.ndarray]
@@ -75,8 +75,8 @@ def read_snapshot(path: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_small(
     source: pathlib.Path,
-    config: generator.GeneratorConfig,
-    d_config: discriminator.DiscriminatorConfig,
+    config: generator_config.GeneratorConfig,
+    d_config: discriminator_config.DiscriminatorConfig,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     with np.load(source.with_name(f"{source.name}_weights.npz")) as archive:
         found = {key: archive[key] for key in archive.files}
@@ -120,10 +120,10 @@ def assert_gradients(gradients, network, arrays, *, prefix, kind, l2_limit, cosi
         )
 
 
-def _generator_config(options: dict[str, Any]) -> generator.GeneratorConfig:
+def _generator_config(options: dict[str, Any]) -> generator_config.GeneratorConfig:
     rendering = options["rendering_kwargs"]
     kind = _KINDS[rendering["superresolution_module"].rsplit(".", 1)[1]]
-    return generator.GeneratorConfig(
+    return generator_config.GeneratorConfig(
         img_resolution=options["img_resolution"],
         neural_resolution=options["neural_rendering_resolution"],
         mapping_layers=options["mapping_layers"],
@@ -133,7 +133,7 @@ def _generator_config(options: dict[str, Any]) -> generator.GeneratorConfig:
         superresolution_clamp=None,
         condition_on_camera=not rendering["c_gen_conditioning_zero"],
         condition_scale=rendering["c_scale"],
-        render=volume.RenderConfig(
+        render=render_config.RenderConfig(
             depth_resolution=rendering["depth_resolution"],
             depth_resolution_importance=rendering["depth_resolution_importance"],
             ray_start=rendering["ray_start"],
@@ -145,8 +145,8 @@ def _generator_config(options: dict[str, Any]) -> generator.GeneratorConfig:
     )
 
 
-def _discriminator_config(options: dict[str, Any]) -> discriminator.DiscriminatorConfig:
-    return discriminator.DiscriminatorConfig(
+def _discriminator_config(options: dict[str, Any]) -> discriminator_config.DiscriminatorConfig:
+    return discriminator_config.DiscriminatorConfig(
         img_resolution=options["img_resolution"],
         channel_base=options["channel_base"],
         channel_max=options["channel_max"],

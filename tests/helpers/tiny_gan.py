@@ -17,12 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, startup
+from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import discriminator, expression_mapping, generator
-from ganavatar_jax.training import gan_step, mapping_step, parallel
+from ganavatar_jax.models import (
+    discriminator,
+    discriminator_config,
+    expression_mapping,
+    generator,
+    generator_config,
+)
+from ganavatar_jax.training import gan_step, mapping_config, parallel
 from ganavatar_jax.training import state as state_lib
 
 SIDE = 8
@@ -36,7 +42,7 @@ _ENVIRONMENT = {
 }
 
 GENERATOR = dataclasses.replace(
-    generator.GeneratorConfig.tiny(),
+    generator_config.GeneratorConfig.tiny(),
     img_resolution=SIDE,
     neural_resolution=SIDE,
     z_dim=8,
@@ -48,7 +54,7 @@ GENERATOR = dataclasses.replace(
     decoder_features=3,
     superresolution="none",
 )
-DISCRIMINATOR = discriminator.DiscriminatorConfig(
+DISCRIMINATOR = discriminator_config.DiscriminatorConfig(
     img_resolution=SIDE,
     channel_base=32,
     channel_max=4,
@@ -90,7 +96,7 @@ def make_state(config: gan_step.StepConfig = CONFIG) -> state_lib.GanState:
 
 def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
     """Makes an avatar that was mapped with some codes and never trained."""
-    config = mapping_step.MappingConfig()
+    config = mapping_config.MappingConfig()
     params = expression_mapping.init(
         jax.random.key(0), config.network, code_dim=len(names), w_dim=GENERATOR.w_dim
     )
@@ -101,7 +107,7 @@ def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
         config,
         normalization.fit(codes, names),
         np.zeros(GENERATOR.w_dim, np.float32),
-        avatar.frontal_label25(experiment.FrontalConfig()),
+        avatar.frontal_label25(experiment_config.FrontalConfig()),
     )
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.losses import adversarial, density, r1
+from ganavatar_jax.losses import adversarial, density, density_config, r1
 from helpers import compiled
 
 
@@ -99,7 +99,7 @@ def _field(p, slope):
 
 @pytest.mark.parametrize("kind", ["l1", "monotonic-detach", "monotonic-fixed"])
 def test_density_losses_equal_numpy(kind):
-    config = density.DensityConfig(weight=0.5, kind=kind, perturbation=0.05)
+    config = density_config.DensityConfig(weight=0.5, kind=kind, perturbation=0.05)
     box = 1.6
 
     def loss(slope, draws):
@@ -126,13 +126,13 @@ def test_density_losses_equal_numpy(kind):
 
 def test_a_constant_field_costs_nothing():
     for kind in ("l1", "monotonic-fixed"):
-        config = density.DensityConfig(kind=kind)
+        config = density_config.DensityConfig(kind=kind)
         flat = lambda p: jnp.ones(p.shape[:-1])  # noqa: E731
         assert float(density.density_loss(flat, _draws(kind), config, box_warp=1.0)) == 0.0
 
 
 def test_points_are_uniform_in_the_cube_of_side_two_and_keyed_by_sample():
-    config = density.DensityConfig(kind="monotonic-fixed")
+    config = density_config.DensityConfig(kind="monotonic-fixed")
     make = jax.jit(lambda ids: density.make_draws(jax.random.key(0), ids, config))
     draws, other = make(jnp.array([3, 9])), make(jnp.array([9, 3]))
     assert draws.points.shape == draws.offsets.shape == (2, 1000, 3)
@@ -146,5 +146,6 @@ def test_points_are_uniform_in_the_cube_of_side_two_and_keyed_by_sample():
         np.testing.assert_allclose(np.std(value, axis=(0, 1)), 1 / np.sqrt(3), rtol=0.05)
     np.testing.assert_allclose(np.std(draws.offsets), 1.0, rtol=0.05)
     assert (
-        density.make_draws(jax.random.key(0), jnp.arange(1), density.DensityConfig()).front is None
+        density.make_draws(jax.random.key(0), jnp.arange(1), density_config.DensityConfig()).front
+        is None
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import trees
-from ganavatar_jax.models import discriminator
+from ganavatar_jax.models import discriminator, discriminator_config
 from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
 
-_CONFIG = discriminator.DiscriminatorConfig(
+_CONFIG = discriminator_config.DiscriminatorConfig(
     img_resolution=8, channel_base=32, channel_max=8, mapping_layers=1, mbstd_group_size=2
 )
 
@@ -45,7 +45,7 @@ def _inputs(count=4):
 
 def test_full_size_variables_equal_the_originals_in_name_shape_and_number():
     shapes = jax.eval_shape(
-        lambda: discriminator.init(jax.random.key(0), discriminator.DiscriminatorConfig())
+        lambda: discriminator.init(jax.random.key(0), discriminator_config.DiscriminatorConfig())
     )
     ours = {name: leaf.shape for name, leaf in trees.flatten_names(shapes)}
     expected = {}

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.models import encoder, face_reader
+from ganavatar_jax.models import encoder, encoder_config, face_reader
 from helpers import compiled, tiny_gan
 
-_CONFIG = encoder.EncoderConfig(channel_base=64, channel_max=8)
+_CONFIG = encoder_config.EncoderConfig(channel_base=64, channel_max=8)
 _FACE = dataclasses.replace(_CONFIG, face_dim=4)
 _Z = 10
 _SIDE = tiny_gan.SIDE

@@ -10,13 +10,13 @@ import pytest
 
 from ganavatar_jax.core import trees
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import generator, superresolution, synthesis
-from ganavatar_jax.rendering import volume
+from ganavatar_jax.models import generator, generator_config, superresolution, synthesis
+from ganavatar_jax.rendering import render_config
 from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
 
 _CONFIG = dataclasses.replace(
-    generator.GeneratorConfig.tiny(),
+    generator_config.GeneratorConfig.tiny(),
     img_resolution=8,
     neural_resolution=8,
     plane_resolution=8,
@@ -54,7 +54,9 @@ def _ws(count):
 
 
 def test_full_size_variables_equal_the_originals_in_name_shape_and_number():
-    shapes = jax.eval_shape(lambda: generator.init(jax.random.key(0), generator.GeneratorConfig()))
+    shapes = jax.eval_shape(
+        lambda: generator.init(jax.random.key(0), generator_config.GeneratorConfig())
+    )
     ours = {name: leaf.shape for name, leaf in trees.flatten_names(shapes)}
     expected = {}
     for row in full_size.rows("G_ema"):
@@ -110,7 +112,7 @@ def test_without_superresolution_the_rendered_image_is_the_output():
 
 
 def test_the_neural_resolution_can_be_chosen_for_each_call():
-    config = generator.GeneratorConfig.tiny()
+    config = generator_config.GeneratorConfig.tiny()
 
     def make(ws, labels):
         variables = generator.init(jax.random.key(0), config)
@@ -217,7 +219,7 @@ def test_impossible_sizes_are_refused(changes, message):
 
 
 def test_the_default_render_options_are_ganavatars():
-    config = generator.GeneratorConfig()
+    config = generator_config.GeneratorConfig()
     assert config.num_ws == 14
-    assert config.render == volume.RenderConfig(48, 48, "auto", "auto", 1.0)
+    assert config.render == render_config.RenderConfig(48, 48, "auto", "auto", 1.0)
     assert not config.condition_on_camera

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.models import generator, mapping
+from ganavatar_jax.models import generator, generator_config, mapping
 from helpers import compiled
 
-_FREE = generator.GeneratorConfig.tiny()
+_FREE = generator_config.GeneratorConfig.tiny()
 _POSED = dataclasses.replace(_FREE, condition_on_camera=True)
 
 

@@ -13,8 +13,14 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.geometry import rays
-from ganavatar_jax.models import discriminator, generator, mapping
-from ganavatar_jax.rendering import volume
+from ganavatar_jax.models import (
+    discriminator,
+    discriminator_config,
+    generator,
+    generator_config,
+    mapping,
+)
+from ganavatar_jax.rendering import render_config, volume
 from helpers import full_size
 
 pytestmark = pytest.mark.parity_full
@@ -59,8 +65,8 @@ def _assert_close(actual, expected, *, spread, limit, name):
 
 
 def _config(**render):
-    return generator.GeneratorConfig(
-        neural_resolution=16, condition_on_camera=True, render=volume.RenderConfig(**render)
+    return generator_config.GeneratorConfig(
+        neural_resolution=16, condition_on_camera=True, render=render_config.RenderConfig(**render)
     )
 
 
@@ -198,7 +204,7 @@ def test_image(variant):
 
 
 def test_discriminator_and_its_gradient():
-    config = discriminator.DiscriminatorConfig()
+    config = discriminator_config.DiscriminatorConfig()
     variables = full_size.variables("D")
     image = np.random.RandomState(11).randn(4, 3, 512, 512).astype(np.float32)
     raw = np.random.RandomState(12).randn(4, 3, 128, 128).astype(np.float32)

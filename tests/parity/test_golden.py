@@ -14,7 +14,7 @@ import pytest
 
 from ganavatar_jax.core import images
 from ganavatar_jax.geometry import rays
-from ganavatar_jax.losses import adversarial, density, r1
+from ganavatar_jax.losses import adversarial, density, density_config, r1
 from ganavatar_jax.models import discriminator, generator, mapping
 from ganavatar_jax.ops import resize
 from ganavatar_jax.rendering import triplane, volume
@@ -216,7 +216,7 @@ def test_density_regulariser(case):
     ws = jnp.asarray(arrays["ws_mixed"])
     points = jnp.asarray(arrays["dr_coords"])
     offsets = jnp.asarray(arrays["dr_perturbed"]) - points
-    options = density.DensityConfig(weight=0.25, kind="l1", perturbation=1.0)
+    options = density_config.DensityConfig(weight=0.25, kind="l1", perturbation=1.0)
     draws = density.DensityDraws(points=points, offsets=offsets, front=None)
     stages = _stages(config)
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.geometry import cameras, rays
-from ganavatar_jax.rendering import volume
+from ganavatar_jax.rendering import render_config, volume
 from helpers import compiled
 
-_SMALL = volume.RenderConfig(
+_SMALL = render_config.RenderConfig(
     depth_resolution=5, depth_resolution_importance=4, ray_start=2.25, ray_end=3.3
 )
 _NO_DRAWS = volume.RenderDraws(coarse=None, fine=None)
@@ -57,7 +57,7 @@ def _known_ray(white_back):
         look = lambda values: jnp.interp(place, jnp.asarray(t), jnp.asarray(values))  # noqa: E731
         return look(colors)[..., None], look(density)
 
-    config = volume.RenderConfig(
+    config = render_config.RenderConfig(
         depth_resolution=6,
         depth_resolution_importance=0,
         ray_start=1.0,
@@ -81,7 +81,7 @@ def test_rendering_known_answer(white_back, color):
 
 def test_a_solid_sphere_renders_to_its_silhouette_and_distance():
     radius = 0.4
-    config = volume.RenderConfig(
+    config = render_config.RenderConfig(
         depth_resolution=32,
         depth_resolution_importance=32,
         ray_start=2.25,
@@ -123,7 +123,7 @@ def test_importance_samples_sharpen_the_surface():
     directions = jnp.array([[[0.0, 0.0, -1.0]]])
     errors = []
     for fine in (0, 32):
-        config = volume.RenderConfig(
+        config = render_config.RenderConfig(
             depth_resolution=16,
             depth_resolution_importance=fine,
             ray_start=2.0,

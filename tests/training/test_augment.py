@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.training import augment
+from ganavatar_jax.training import augment, augment_config
 
 SIDE = 16
-ALL = augment.AugmentConfig()
+ALL = augment_config.AugmentConfig()
 # A factor of its own for every operation, so that none can take another's.
-MIXED = augment.AugmentConfig(
+MIXED = augment_config.AugmentConfig(
     **{f.name: 1 - 0.06 * i for i, f in enumerate(dataclasses.fields(ALL))}
 )
 LUMA = np.full(3, 1 / np.sqrt(3))
@@ -263,4 +263,4 @@ def test_unfit_images_are_refused(key, shape):
 
 def test_a_multiplier_outside_its_range_is_refused():
     with pytest.raises(ValueError, match="hue must be a factor on the probability, 0..1; got 2"):
-        augment.AugmentConfig(hue=2.0)
+        augment_config.AugmentConfig(hue=2.0)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.core import images, trees
-from ganavatar_jax.losses import density
+from ganavatar_jax.losses import density_config
 from ganavatar_jax.models import generator, mapping
 from ganavatar_jax.ops import fir, minibatch_stddev, resize
-from ganavatar_jax.training import augment, gan_step, step_inputs, step_updates
+from ganavatar_jax.training import augment_config, gan_step, step_inputs, step_updates
 from ganavatar_jax.training import state as state_lib
 from helpers import compiled, tiny_gan
 
@@ -56,7 +56,7 @@ def test_phases_run_at_their_intervals_in_order():
 
 def test_a_regulariser_of_weight_zero_never_runs_and_rescales_nothing():
     config = dataclasses.replace(
-        tiny_gan.CONFIG, gamma=0.0, density=density.DensityConfig(weight=0.0)
+        tiny_gan.CONFIG, gamma=0.0, density=density_config.DensityConfig(weight=0.0)
     )
     assert gan_step.phases_due(0, config) == ("g_main", "d_main")
     assert config.g_adam_lazy == config.g_adam
@@ -310,9 +310,9 @@ def test_only_the_final_generated_image_is_blurred(monkeypatch):
 
 
 def test_both_images_are_augmented_alike():
-    off = {field.name: 0.0 for field in dataclasses.fields(augment.AugmentConfig)}
+    off = {field.name: 0.0 for field in dataclasses.fields(augment_config.AugmentConfig)}
     config = dataclasses.replace(
-        tiny_gan.CONFIG, augment=augment.AugmentConfig(**(off | {"xflip": 1.0}))
+        tiny_gan.CONFIG, augment=augment_config.AugmentConfig(**(off | {"xflip": 1.0}))
     )
     batch = _batch()
     image, raw = step_inputs.real_inputs(batch, tiny_gan.schedule(), 8)

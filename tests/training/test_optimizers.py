@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.training import optimizers
+from ganavatar_jax.training import adam_config, optimizers
 from helpers import reference
 
 _PARAMS = {"a": {"weight": np.array([1.0, -2.0, 3.0], np.float32), "bias": np.float32(0.5)}}
@@ -40,7 +40,7 @@ def _train(config, gradients, masks=None, lr_scale=1.0):
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.0, 0.99), (0.9, 0.999)])
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_adam_equals_pytorchs_formula(beta1, beta2, scale):
-    config = optimizers.AdamConfig(lr=0.02, beta1=beta1, beta2=beta2)
+    config = adam_config.AdamConfig(lr=0.02, beta1=beta1, beta2=beta2)
     gradients = _gradients(6, scale)
     params, state = _train(config, gradients)
     for name in ("weight", "bias"):
@@ -60,8 +60,8 @@ def test_adam_equals_pytorchs_formula(beta1, beta2, scale):
 
 
 def test_lazy_regularisation_rescales_rate_and_betas():
-    g = optimizers.AdamConfig(lr=0.0025).for_interval(4)
-    d = optimizers.AdamConfig(lr=0.002, beta1=0.5).for_interval(16)
+    g = adam_config.AdamConfig(lr=0.0025).for_interval(4)
+    d = adam_config.AdamConfig(lr=0.002, beta1=0.5).for_interval(16)
     assert g.lr == pytest.approx(0.0020)
     assert g.beta1 == 0.0
     assert g.beta2 == pytest.approx(0.99199197)
@@ -69,13 +69,13 @@ def test_lazy_regularisation_rescales_rate_and_betas():
     assert d.beta2 == pytest.approx(0.99058546)
     assert d.beta1 == pytest.approx(0.5 ** (16 / 17))
     assert g.epsilon == 1e-8
-    plain = optimizers.AdamConfig(lr=0.0025)
+    plain = adam_config.AdamConfig(lr=0.0025)
     assert plain.for_interval(None) == plain
 
 
 def test_an_inactive_parameter_neither_moves_nor_counts():
     """As in PyTorch, which skips a parameter that got no gradient."""
-    config = optimizers.AdamConfig(lr=0.02, beta1=0.5)
+    config = adam_config.AdamConfig(lr=0.02, beta1=0.5)
     gradients = _gradients(5)
     pattern = [True, False, False, True, True]
     masks = [{"a": {"weight": True, "bias": active}} for active in pattern]
@@ -95,7 +95,7 @@ def test_an_inactive_parameter_neither_moves_nor_counts():
 
 
 def test_a_zero_gradient_counts_but_does_not_move_without_momentum():
-    config = optimizers.AdamConfig(lr=0.02)
+    config = adam_config.AdamConfig(lr=0.02)
     zero = jax.tree.map(np.zeros_like, _PARAMS)
     params, state = _train(config, [*_gradients(1), zero])
     before, first = _train(config, _gradients(1))
@@ -107,7 +107,7 @@ def test_a_zero_gradient_counts_but_does_not_move_without_momentum():
 
 
 def test_warm_up_scales_the_step_only():
-    config = optimizers.AdamConfig(lr=0.02)
+    config = adam_config.AdamConfig(lr=0.02)
     full, full_state = _train(config, _gradients(1))
     half, half_state = _train(config, _gradients(1), lr_scale=0.5)
     start = _PARAMS["a"]["weight"]

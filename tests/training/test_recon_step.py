@@ -10,13 +10,18 @@ import pytest
 
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import encoder
-from ganavatar_jax.training import gan_step, parallel, phase_config, recon_step
+from ganavatar_jax.models import encoder, encoder_config
+from ganavatar_jax.training import (
+    gan_step,
+    parallel,
+    recon_step,
+    reconstruction_config,
+)
 from ganavatar_jax.training import state as state_lib
 from helpers import compiled, tiny_gan
 
-_OPTIONS = phase_config.ReconstructionConfig(
-    encoder=encoder.EncoderConfig(channel_base=32, channel_max=4, face_dim=3),
+_OPTIONS = reconstruction_config.ReconstructionConfig(
+    encoder=encoder_config.EncoderConfig(channel_base=32, channel_max=4, face_dim=3),
     lpips_weight=0.0,
     random_p=0.25,
     uniformity_weight=0.1,

@@ -25,7 +25,7 @@ def imported(tmp_path):
 
 
 def _config(found):
-    return configs_eg3d.generator_config(found.architecture, found.rendering)
+    return configs_eg3d.to_generator_config(found.architecture, found.rendering)
 
 
 @pytest.mark.parametrize("case", ["eg3d_128", "eg3d_ffhq512"])
@@ -37,7 +37,7 @@ def test_a_golden_snapshot_says_what_the_parity_tests_were_told(case, golden_dir
     g = _config(names_eg3d.import_generator(snapshot["G_ema"]))
     assert dataclasses.replace(g, superresolution_half=True) == expected.config
     d = names_eg3d.import_discriminator(snapshot["D"])
-    config = configs_eg3d.discriminator_config(d.architecture)
+    config = configs_eg3d.to_discriminator_config(d.architecture)
     assert dataclasses.replace(config, num_half_res=4) == expected.d_config
 
 
@@ -87,7 +87,7 @@ def test_missing_options_are_named(imported):
 
 def test_noise_on_the_discriminators_camera_is_refused():
     with pytest.raises(errors.WeightError, match="disc_c_noise is 0.5"):
-        configs_eg3d.discriminator_config({"disc_c_noise": 0.5})
+        configs_eg3d.to_discriminator_config({"disc_c_noise": 0.5})
 
 
 def test_the_networks_of_the_paper_size_config_are_the_originals():

@@ -9,7 +9,7 @@ import safetensors.numpy
 
 from ganavatar_jax.apps import weights
 from ganavatar_jax.core import config, errors, portable, trees
-from ganavatar_jax.models import discriminator, generator
+from ganavatar_jax.models import discriminator_config, generator_config
 from helpers import torch_files
 from weight_port import convert, list_keys, names_eg3d, torch_pickle, verify
 
@@ -75,8 +75,8 @@ def start(source, tmp_path):
     )
     return (
         folder,
-        config.resolve(generator.GeneratorConfig, g),
-        config.resolve(discriminator.DiscriminatorConfig, d),
+        config.resolve(generator_config.GeneratorConfig, g),
+        config.resolve(discriminator_config.DiscriminatorConfig, d),
     )
 
 
@@ -100,7 +100,9 @@ def test_a_start_that_means_something_else_is_refused(start, changes, message):
     values = config.to_dict(g_config)
     values["render"].update(changes)
     with pytest.raises(errors.WeightError, match=message):
-        weights.load_start(str(folder), config.resolve(generator.GeneratorConfig, values), d_config)
+        weights.load_start(
+            str(folder), config.resolve(generator_config.GeneratorConfig, values), d_config
+        )
 
 
 def test_axes_that_contradict_the_file_are_refused_unless_overridden(source, tmp_path, capsys):

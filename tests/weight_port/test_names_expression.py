@@ -7,7 +7,7 @@ import pytest
 from ganavatar_jax.apps import avatar
 from ganavatar_jax.core import config, errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
-from ganavatar_jax.training import mapping_step
+from ganavatar_jax.training import mapping_config, mapping_step
 from helpers import torch_files
 from weight_port import convert, outputs, torch_pickle, verify
 
@@ -47,7 +47,7 @@ def _original(tensors, code, slope=0.2):
 def _predict(path, code):
     """What apps.avatar does with a mapping file."""
     variables, metadata = portable.load_params(path)
-    resolved = config.resolve(mapping_step.MappingConfig, metadata["mapping"])
+    resolved = config.resolve(mapping_config.MappingConfig, metadata["mapping"])
     normalized = normalization.from_dict(metadata["normalizer"]).apply(code)
     mean_w = jnp.asarray(variables["buffers"]["mean_w"])
     return mapping_step.predict_w(
