@@ -16,6 +16,7 @@ import pathlib
 import driver_gain
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.apps import evaluate, train_gan, weights
 from ganavatar_jax.core import images
@@ -102,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -15,6 +15,7 @@ import pathlib
 
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.apps import prepare_data, weights
 from ganavatar_jax.core import images, portable
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

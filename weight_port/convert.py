@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment_config
+from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
 from weight_port import (
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     run = (_EXPORTS if options.export else _IMPORTS)[options.kind]
     try:
+        startup.settle_arithmetic()
         lines = run(options)
     except errors.GanAvatarError as error:
         print(f"error: {error}", file=sys.stderr)

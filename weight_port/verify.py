@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment_config
+from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable, trees
 from ganavatar_jax.faces import deep3d_network, normalization
 from ganavatar_jax.metrics import lpips
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     same = True
     try:
+        startup.settle_arithmetic()
         with tempfile.TemporaryDirectory() as folder:
             print("quantity\tlargest difference\tlargest value")
             for name, before, after in _COMPARE[options.kind](options, pathlib.Path(folder)):
