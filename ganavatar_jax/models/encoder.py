@@ -23,7 +23,7 @@ from ganavatar_jax.models import encoder_config, face_reader, layers, synthesis
 
 _PROBE_WIDTH = 64
 _IDENTITY_FRAMES = 256  # enough for the mean of a person
-_READER_FRAMES = 2**14  # enough for the 2,304 pixels of a face; 1.3 GB while it is fitted
+_READER_FRAMES = 2**14  # enough for the 2,304 pixels of a face; 1.1 GB while it is fitted
 _CHUNK_PIXELS = 2**22  # of images in float32 that are looked at at once
 
 

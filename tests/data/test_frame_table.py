@@ -173,6 +173,11 @@ def test_images_are_kept_up_to_the_limit_and_alpha_counts(tmp_path):
     assert not is_kept(cache_limit_mb=1)
 
 
+def test_a_limit_below_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"cache_limit_mb must not be negative; got -1\. 0 keeps"):
+        data_config.DataConfig(source="x", resolution=16, cache_limit_mb=-1)
+
+
 def test_mirrored_batches_bring_no_codes_so_that_none_can_be_wrong(take, dataset_dir):
     table = frame_table.load_split(dataset_dir, "train")
     assert table.expression_names == captures.NAMES  # two of which have sides
