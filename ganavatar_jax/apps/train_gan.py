@@ -73,7 +73,9 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     done = opened.stage_done(STAGE)
     if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
         return
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     batches = frame_table.make_batches(
         table,
         batch_size=gan.batch_size // jax.process_count(),

@@ -32,8 +32,9 @@ def require_right_sums() -> None:
     if wrong is None:
         return
     row, expected, got = wrong
+    version = importlib.metadata.version("jaxlib")
     raise errors.BackendError(
-        f"jaxlib {importlib.metadata.version('jaxlib')} computes wrong on this machine (row {row} of a known sum: "
+        f"jaxlib {version} computes wrong on this machine (row {row} of a known sum: "
         f"expected {expected:g}; got {got:g}). Install another, "
         f'pip install "jax>=0.10.1,!=0.10.2,!=0.11.0,<0.13", or set XLA_FLAGS={SAFE_FLAG} and '
         "start Python anew."

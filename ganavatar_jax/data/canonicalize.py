@@ -11,8 +11,8 @@ image untouched, bit by bit. This happens at the stored resolution, before shrin
 
 Size. Pillow's antialiased Lanczos (as the EG3D dataset tool does) or box filter, in display values.
 
-Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera;
-the label changes with the pixels, see `mirror_label25`.
+Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera, see
+`mirror_label25`. Training serves no expression codes, so that none are mirrored here.
 """
 
 import dataclasses

@@ -200,6 +200,16 @@ def test_the_mirrored_camera_sees_the_mirrored_point_at_the_flipped_pixel():
         np.testing.assert_allclose(project(mirrored, point * [-1, 1, 1]), [1 - u, v], atol=1e-12)
 
 
+def test_mirroring_twice_gives_image_and_label_back():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    once = canonicalize.mirror_image(image)
+    np.testing.assert_array_equal(once, image[:, ::-1])
+    np.testing.assert_array_equal(canonicalize.mirror_image(once), image)
+    label = np.array(captures.label(4), np.float32)
+    twice = canonicalize.mirror_label25(canonicalize.mirror_label25(label))
+    np.testing.assert_allclose(twice, label, atol=1e-7)
+
+
 def test_host_and_device_mirror_labels_alike():
     labels = np.array([captures.label(index) for index in range(4)], np.float32)
     np.testing.assert_allclose(

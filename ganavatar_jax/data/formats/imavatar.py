@@ -105,4 +105,4 @@ def _intrinsics(
 def _find_mask(tree: file_tree.FileTree, image: str) -> str | None:
     head, _, tail = image.rpartition("image/")
     name = f"{head}mask/{tail}"
-    return name if name in set(tree.names) else None
+    return name if name in tree.known else None

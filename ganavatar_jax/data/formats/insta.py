@@ -94,7 +94,7 @@ def _read_code(
     tree: file_tree.FileTree, name: object, *, where: str
 ) -> Float[np.ndarray, " e"] | None:
     """Reads a frame's code, where it was exported."""
-    if not isinstance(name, str) or name not in tree.names:
+    if not isinstance(name, str) or name not in tree.known:
         return None  # The converter names the files whether or not they were exported.
     try:
         code = np.loadtxt(io.BytesIO(tree.read(name)), dtype=np.float32).reshape(-1)

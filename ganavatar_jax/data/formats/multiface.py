@@ -175,7 +175,7 @@ def _make_entry(
 def _read_head_pose(tree: file_tree.FileTree, segment: str, frame: str) -> Float[np.ndarray, "4 4"]:
     """Reads where the head is in one frame; without it, the cameras cannot follow."""
     name = f"tracked_mesh/{segment}/{frame}_transform.txt"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not there; the head's pose is needed for every frame. "
             "Download tracked_mesh/ or leave the segment out (data.reader.sequences)."

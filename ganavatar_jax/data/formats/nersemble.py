@@ -150,7 +150,7 @@ def _read_camera(
 def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]:
     """Reads the FLAME tracking and checks that every array has one row a frame."""
     where = f"{tree.path}: {name}"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(f"{where} is not there. Download the FLAME tracking.")
     try:
         with np.load(io.BytesIO(tree.read(name)), allow_pickle=False) as arrays:
@@ -183,7 +183,7 @@ def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]
 
 def _open_video(tree: file_tree.FileTree, name: str) -> video_file.VideoFile:
     where = f"{tree.path}: {name}"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(f"{where} is not there. Download the sequence again.")
     return video_file.VideoFile(tree.read(name), where=where)
 
