@@ -7,6 +7,7 @@ interpolate; q and -q are the same rotation.
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.core import precision
 from ganavatar_jax.core.arrays import Array, Float
 
 AnyArray = Array | np.ndarray
@@ -37,7 +38,7 @@ def from_axis_angle(axis_angle: Float[AnyArray, "*b 3"]) -> Float[Array, "*b 3 3
     skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1)
     skew = skew.reshape(*vector.shape[:-1], 3, 3)
     identity = jnp.broadcast_to(jnp.eye(3, dtype=skew.dtype), skew.shape)
-    return identity + sine_over * skew + cosine_over * (skew @ skew)
+    return identity + sine_over * skew + cosine_over * precision.matmul(skew, skew)
 
 
 def to_quaternion(rotation: Float[AnyArray, "*b 3 3"]) -> Float[Array, "*b 4"]:

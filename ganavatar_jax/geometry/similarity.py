@@ -12,7 +12,7 @@ patterns"; GAN-Avatar, section on data alignment.
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import trees
+from ganavatar_jax.core import precision, trees
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.geometry import cameras
 
@@ -70,10 +70,10 @@ def similarity_from_points(
     target_mean = jnp.sum(weights * target, axis=-2, keepdims=True)
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = jnp.sum(weights * source_centred**2, axis=(-2, -1))
-    covariance = jnp.einsum("...ni,...nj->...ij", weights * target_centred, source_centred)
+    covariance = precision.einsum("...ni,...nj->...ij", weights * target_centred, source_centred)
     rotation, singular_sum = _nearest_rotation(covariance)
     scale = singular_sum / variance
-    moved_mean = jnp.einsum("...ij,...j->...i", rotation, source_mean[..., 0, :])
+    moved_mean = precision.einsum("...ij,...j->...i", rotation, source_mean[..., 0, :])
     translation = target_mean[..., 0, :] - scale[..., None] * moved_mean
     return Similarity(scale=scale, rotation=rotation, translation=translation)
 
@@ -133,7 +133,7 @@ def transform_points(
     Source: standard.
     """
     scaled = jnp.asarray(similarity.scale)[..., None, None] * jnp.asarray(points)
-    rotated = jnp.einsum("...ij,...nj->...ni", similarity.rotation, scaled)
+    rotated = precision.einsum("...ij,...nj->...ni", similarity.rotation, scaled)
     return rotated + jnp.asarray(similarity.translation)[..., None, :]
 
 
@@ -151,7 +151,7 @@ def transform_camera(camera: cameras.Camera, similarity: Similarity) -> cameras.
     Source: standard; the scale cancels in the projection.
     """
     cam2world = jnp.asarray(camera.cam2world)
-    rotation = jnp.einsum("ij,...jk->...ik", similarity.rotation, cam2world[..., :3, :3])
+    rotation = precision.einsum("ij,...jk->...ik", similarity.rotation, cam2world[..., :3, :3])
     origin = transform_points(cam2world[..., :3, 3].reshape(-1, 3), similarity)
     origin = origin.reshape(*cam2world.shape[:-2], 3, 1)
     top = jnp.concatenate([rotation, origin], axis=-1)
@@ -170,5 +170,5 @@ def _nearest_rotation(
     sign = sign.astype(matrix.dtype)
     ones = jnp.ones_like(sign)
     signs = jnp.stack([ones, ones, sign], axis=-1)
-    rotation = (u * signs[..., None, :]) @ vt
+    rotation = precision.matmul(u * signs[..., None, :], vt)
     return rotation, jnp.sum(singular * signs, axis=-1)

@@ -8,6 +8,7 @@ frame is followed by the first without a doubled picture. Angles are offsets fro
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.core import precision
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.geometry import cameras, rotations
 
@@ -152,7 +153,7 @@ def interpolate(
     )
     point = jnp.asarray(pivot)
     seen = _blend(_into_camera(start_pose, point), _into_camera(end_pose, point), fraction)
-    origin = jnp.broadcast_to(point, seen.shape) - jnp.einsum("fij,fj->fi", rotation, seen)
+    origin = jnp.broadcast_to(point, seen.shape) - precision.einsum("fij,fj->fi", rotation, seen)
     top = jnp.concatenate([rotation, origin[:, :, None]], axis=-1)
     bottom = jnp.broadcast_to(jnp.asarray([[0.0, 0.0, 0.0, 1.0]], top.dtype), (frames, 1, 4))
     return cameras.Camera(
@@ -181,9 +182,9 @@ def around(
     still = jnp.zeros_like(yaw)
     turn = rotations.from_axis_angle(jnp.stack([still, yaw, still], axis=-1))
     lift = rotations.from_axis_angle(jnp.stack([-pitch, still, still], axis=-1))
-    rotation = jnp.einsum("fij,fjk->fik", turn, lift)
+    rotation = precision.einsum("fij,fjk->fik", turn, lift)
     pose = jnp.asarray(start.cam2world)
-    moved = jnp.einsum("fij,jk->fik", rotation, pose[:3])
+    moved = precision.einsum("fij,jk->fik", rotation, pose[:3])
     bottom = jnp.broadcast_to(pose[3:], (*yaw.shape, 1, 4))
     return cameras.Camera(
         cam2world=jnp.concatenate([moved, bottom], axis=1),
@@ -211,7 +212,7 @@ def _on_sphere(
 
 
 def _into_camera(cam2world: Float[Array, "4 4"], point: Float[Array, " 3"]) -> Array:
-    return cam2world[:3, :3].T @ (point - cam2world[:3, 3])
+    return precision.matmul(cam2world[:3, :3].T, point - cam2world[:3, 3])
 
 
 def _blend(start: Array, end: Array, fraction: Float[Array, " f"]) -> Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import images
+from ganavatar_jax.core import images, precision
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.ops import grid_sample
@@ -94,7 +94,7 @@ def read(
     """
     pixels = unwrap(image, label25).reshape(image.shape[0], -1)
     pixels = (pixels - reader["pixel_mean"][None]) / reader["pixel_spread"][None]
-    told = jnp.matmul(pixels, reader["weight"], precision=jax.lax.Precision.HIGHEST)
+    told = precision.matmul(pixels, reader["weight"])
     return (told - reader["centre"][None]) / reader["spread"][None]
 
 
