@@ -229,7 +229,7 @@ def test_what_comes_from_the_compile_cache_is_not_commented_on(call, tmp_path):
             "error: frame 3: no eye",
         ),
         (
-            "from ganavatar_jax.training import progress; raise progress.Stopped('saved at 3')",
+            "from ganavatar_jax.runs import progress; raise progress.Stopped('saved at 3')",
             130,
             "saved at 3",
         ),
