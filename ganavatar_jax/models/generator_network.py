@@ -22,9 +22,7 @@ def mapping_network(config: generator_config.GeneratorConfig) -> mapping.Mapping
 
     Source: EG3D (Chan et al. 2022), section 4.
     """
-    return mapping.Mapping(
-        config.w_dim, config.mapping_layers, has_latent=True, has_average=True
-    )
+    return mapping.Mapping(config.w_dim, config.mapping_layers, has_latent=True, has_average=True)
 
 
 def synthesis_network(config: generator_config.GeneratorConfig) -> synthesis.Synthesis:
