@@ -1,25 +1,72 @@
 """The training loop: schedule, cameras, resuming, stopping, and what goes to the devices."""
 
 import dataclasses
+import functools
 import json
+import pathlib
+import tempfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ganavatar_jax.core import errors, rng, trees
 from ganavatar_jax.runs import progress
-from ganavatar_jax.training import gan_config, gan_step, loop, parallel
+from ganavatar_jax.training import gan_config, gan_step, loop, parallel, step_inputs
 from helpers import compiled, tiny_gan
 
 _LABELS = tiny_gan.make_batch(7)["label25"]
 _KIMG = tiny_gan.BATCH / 1000  # one iteration
 
 
+_UNCOMPILED = {"total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations", "profile_iterations"}
+_STEPS = {}
+
+
 @pytest.fixture(autouse=True)
-def _quick():
+def _quick(monkeypatch):
+    """Compiles quickly, and what no option of a test changes only once."""
+    make = parallel.make_step
+
+    def cached(step, *, layout):
+        what = dict(step.keywords)
+        options = what.pop("program").options if "program" in what else what["options"]
+        gan = dataclasses.asdict(options.gan)
+        fixed = repr({k: v for k, v in gan.items() if k not in _UNCOMPILED})
+        phase = step.keywords["program"].phase if "program" in step.keywords else None
+        known = (step.func, phase, fixed, layout)
+        if known not in _STEPS:
+            _STEPS[known] = make(step, layout=layout)
+        return _STEPS[known]
+
+    iterate = loop._Runner.iterate
+
+    def guarded(*args):
+        with jax.transfer_guard("disallow"):
+            return iterate(*args)
+
+    monkeypatch.setattr(parallel, "make_step", cached)
+    monkeypatch.setattr(loop._Runner, "iterate", guarded)
     with compiled.quickly():
         yield
+
+
+def _toy_step(state, batch, key, schedule, *, program, axis):
+    """Stands in for the phases where only the loop around them is looked at."""
+    coin = jax.vmap(jax.random.uniform)(rng.per_sample(key, batch["sample_id"]))
+    shown = jnp.mean(batch["gen_label25"]) + jnp.mean(batch["label25"]) + jnp.mean(coin)
+    shown = shown + jnp.mean(batch["image_u8"].astype(jnp.float32))
+    loss = parallel.pmean_if(shown, axis) * schedule["lr_scale"]
+    sign = jnp.stack([jnp.ones(()), jnp.ones(())])
+    state = dataclasses.replace(state, real_sign=state.real_sign + sign)
+    return state, {"loss/d": loss}
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Phases that compile at once."""
+    monkeypatch.setattr(gan_step, "take_step", _toy_step)
 
 
 class _Batches:
@@ -79,11 +126,11 @@ def _rows(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.fixture(scope="module")
-def four(tmp_path_factory):
+@functools.cache
+def _four():
     """Four iterations in one go."""
-    with compiled.quickly():
-        return _train(tmp_path_factory.mktemp("four"), _options(4))
+    with tempfile.TemporaryDirectory() as folder:
+        return _train(pathlib.Path(folder), _options(4))
 
 
 # Numbers that change over a run.
@@ -144,7 +191,8 @@ def test_cameras_of_generated_images_are_drawn_anew_by_phase_and_iteration():
 # Iterations.
 
 
-def test_due_phases_are_logged_and_samples_drawn_when_their_time_comes(four):
+def test_due_phases_are_logged_and_samples_drawn_when_their_time_comes():
+    four = _four()
     assert [row["step"] for row in four.rows] == [1, 2, 3, 4]
     assert [row["kimg"] for row in four.rows] == pytest.approx([n * _KIMG for n in (1, 2, 3, 4)])
     assert {row["stage"] for row in four.rows} == {"train_gan"}
@@ -155,7 +203,7 @@ def test_due_phases_are_logged_and_samples_drawn_when_their_time_comes(four):
     assert four.drawn == pytest.approx([0.0, 2 * _KIMG, 4 * _KIMG])
 
 
-def test_an_iteration_is_its_phases_in_order_with_keys_of_their_own(four):
+def test_an_iteration_is_its_phases_in_order_with_keys_of_their_own():
     """The loop written out."""
     options, state = _options(4), tiny_gan.make_state()
     layout = tiny_gan.make_layout()
@@ -177,13 +225,18 @@ def test_an_iteration_is_its_phases_in_order_with_keys_of_their_own(four):
                 }
             )
             key = rng.stream(jax.random.key(3), name, iteration)
-            step = tiny_gan.phase(name, config=options)
+            program = step_inputs.Program(name, options, tiny_gan.SIDE)
+            step = functools.partial(gan_step.take_step, program=program)
+            step = parallel.make_step(step, layout=layout)
             state, metrics = step(layout.place_state(state), batch, key, numbers)
             for value in metrics:
-                assert four.rows[iteration][value] == pytest.approx(float(metrics[value]), rel=1e-6)
+                assert _four().rows[iteration][value] == pytest.approx(
+                    float(metrics[value]), rel=1e-6
+                )
 
 
-def test_a_run_continued_from_a_checkpoint_ends_in_the_same_bits(four, tmp_path):
+def test_a_run_continued_from_a_checkpoint_ends_in_the_same_bits(tmp_path):
+    four = _four()
     _train(tmp_path, _options(2))
     again = _train(tmp_path, _options(4))
     _assert_same_bits(again.state, four.state)
@@ -193,7 +246,7 @@ def test_a_run_continued_from_a_checkpoint_ends_in_the_same_bits(four, tmp_path)
     assert again.drawn == pytest.approx([4 * _KIMG])  # none at its start
 
 
-def test_a_stop_is_answered_with_a_checkpoint_of_that_iteration(four, tmp_path, monkeypatch):
+def test_a_stop_is_answered_with_a_checkpoint_of_that_iteration(tmp_path, monkeypatch):
     request = progress.StopRequest()
     monkeypatch.setattr(progress, "StopRequest", lambda: request)
     batches = _Batches()
@@ -203,10 +256,10 @@ def test_a_stop_is_answered_with_a_checkpoint_of_that_iteration(four, tmp_path, 
         _train(tmp_path, options, batches=batches)
     assert [int(path.name) for path in (tmp_path / "checkpoints").iterdir()] == [3]
     request.requested = False
-    _assert_same_bits(_train(tmp_path, options).state, four.state)
+    _assert_same_bits(_train(tmp_path, options).state, _four().state)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_by_its_name(tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run_by_its_name(toy, tmp_path):
     class Broken(_Batches):
         def __next__(self):
             batch = super().__next__()
@@ -220,9 +273,10 @@ def test_a_loss_that_is_no_number_ends_the_run_by_its_name(tmp_path):
 
 
 @pytest.mark.parametrize(("backend", "devices"), [("jit", 2), ("shard_map", 2), ("pmap", 2)])
-def test_iterations_make_no_hidden_transfers_and_place_images_once(
-    backend, devices, monkeypatch, tmp_path
+def test_images_are_placed_once_an_iteration_and_cameras_for_each_phase(
+    toy, backend, devices, monkeypatch, tmp_path
 ):
+    """No iteration of this file makes hidden transfers: all run under a guard."""
     placed = []
     place = parallel.Layout.place_samples
 
@@ -231,32 +285,27 @@ def test_iterations_make_no_hidden_transfers_and_place_images_once(
         return place(self, values)
 
     monkeypatch.setattr(parallel.Layout, "place_samples", counted)
-    iterate = loop._Runner.iterate
-
-    def guarded(*args):
-        with jax.transfer_guard("disallow"):
-            return iterate(*args)
-
-    monkeypatch.setattr(loop._Runner, "iterate", guarded)
-    options = _options(2, augment="ada", ada_interval=2, augment_p=0.0, gamma=0.0)
+    options = _options(2, augment="ada", ada_interval=2, ada_kimg=1.0, augment_p=0.0)
     run = _train(tmp_path, options, devices=devices, backend=backend)
     assert sum(placed) == 2
-    assert len(placed) == 2 + 5  # and the cameras of each phase
-    assert "augment/p" in run.rows[1]
-    np.testing.assert_array_equal(run.state.real_sign, np.zeros(2))  # as after every adaptation
+    assert len(placed) == 2 + 6
+    # Six steps saw real images only, all signs 1: the probability rises by two batches of 1000.
+    assert run.rows[1]["augment/p"] == pytest.approx(2 * tiny_gan.BATCH / 1000)
+    assert float(run.state.augment_p) == pytest.approx(2 * tiny_gan.BATCH / 1000)
+    np.testing.assert_array_equal(run.state.real_sign, np.zeros(2))
 
 
-def test_a_trace_of_early_iterations_is_written_where_it_is_asked_for(tmp_path):
+def test_a_trace_of_early_iterations_is_written_where_it_is_asked_for(toy, tmp_path):
     _train(tmp_path, _options(3, profile_iterations=1), profile=tmp_path / "trace")
     assert [path.suffix for path in (tmp_path / "trace").rglob("*.pb")] == [".pb"]
 
 
-def test_no_trace_is_written_otherwise(four, tmp_path):
+def test_no_trace_is_written_otherwise(toy, tmp_path):
     _train(tmp_path, _options(1), profile=tmp_path / "trace")
     assert not (tmp_path / "trace").exists()
 
 
-def test_all_processes_meet_before_the_first_iteration(tmp_path, monkeypatch):
+def test_all_processes_meet_before_the_first_iteration(toy, tmp_path, monkeypatch):
     happened = []
     iterate = loop._Runner.iterate
     monkeypatch.setattr(loop.multihost_utils, "sync_global_devices", happened.append)
