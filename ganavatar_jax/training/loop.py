@@ -181,7 +181,7 @@ def train(
             batches.set_state(restored.data_state)
         current = layout.place_state(whole)
         del whole, restored
-        runner = _Runner(options, layout, labels)
+        runner = Runner(options, layout, labels)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
             stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
@@ -241,7 +241,7 @@ def _crosses(iteration: int, period_kimg: float, config: gan_config.GanConfig) -
     return int(images / (period_kimg * 1000)) > int(before / (period_kimg * 1000))
 
 
-class _Runner:
+class Runner:
     """Runs iterations; compiles each phase when it is first due."""
 
     def __init__(

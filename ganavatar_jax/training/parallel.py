@@ -210,8 +210,12 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
         )
         compiled = jax.jit(mapped, donate_argnums=donated)
     else:
+
+        def padded(state: PyTree, batch: PyTree, shared: tuple[Any, ...]) -> tuple[PyTree, PyTree]:
+            return part(state, batch, shared[:-1])
+
         compiled = jax.pmap(
-            part,
+            padded,
             axis_name=AXIS,
             in_axes=(0, 0, None),
             out_axes=(0, None),
@@ -219,7 +223,11 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
             donate_argnums=donated,
         )
 
+    # jax.pmap takes an argument without arrays for its neighbour: there is always one more.
+    padding = (np.int32(0),) if layout.backend == "pmap" else ()
+
     def step(state: PyTree, batch: PyTree, *shared: Any) -> tuple[PyTree, PyTree]:
+        shared += padding
         return compiled(state, batch, layout.place_replicated(shared))
 
     return step

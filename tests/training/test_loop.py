@@ -40,14 +40,14 @@ def _quick(monkeypatch):
             _STEPS[known] = make(step, layout=layout)
         return _STEPS[known]
 
-    iterate = loop._Runner.iterate
+    iterate = loop.Runner.iterate
 
     def guarded(*args):
         with jax.transfer_guard("disallow"):
             return iterate(*args)
 
     monkeypatch.setattr(parallel, "make_step", cached)
-    monkeypatch.setattr(loop._Runner, "iterate", guarded)
+    monkeypatch.setattr(loop.Runner, "iterate", guarded)
     with compiled.quickly():
         yield
 
@@ -307,10 +307,10 @@ def test_no_trace_is_written_otherwise(toy, tmp_path):
 
 def test_all_processes_meet_before_the_first_iteration(toy, tmp_path, monkeypatch):
     happened = []
-    iterate = loop._Runner.iterate
+    iterate = loop.Runner.iterate
     monkeypatch.setattr(loop.multihost_utils, "sync_global_devices", happened.append)
     monkeypatch.setattr(
-        loop._Runner, "iterate", lambda *args: happened.append("iterate") or iterate(*args)
+        loop.Runner, "iterate", lambda *args: happened.append("iterate") or iterate(*args)
     )
     _train(tmp_path, _options(2))
     assert happened == ["train_gan: first iteration", "iterate", "iterate"]
