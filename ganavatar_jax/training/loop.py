@@ -268,7 +268,16 @@ class Runner:
     def iterate(
         self, current: state.GanState, frames: dict[str, np.ndarray], iteration: int
     ) -> tuple[state.GanState, dict[str, jax.Array]]:
-        """Runs all phases that are due; what goes to the devices goes there by name, once."""
+        """Runs all phases that are due; what goes to the devices goes there by name, once.
+
+        Args:
+          current: State as the compiled steps take it; it ends here.
+          frames: This process's {"image", "label25"}.
+          iteration: 0-based iteration.
+
+        Returns:
+          The new state, and the metrics of all phases.
+        """
         options, layout = self._options, self._layout
         shared = layout.place_batch({"image_u8": frames["image"], "label25": frames["label25"]})
         keys = self._keys(self._root, layout.place_replicated(np.int32(iteration)))
