@@ -19,6 +19,7 @@ CHANGEABLE = (
     "gan.snapshot_kimg",
     "gan.sample_kimg",
     "gan.log_iterations",
+    "gan.profile_iterations",
     "frontal.*",
     "estimator.*",
     "mapping.*",
