@@ -55,11 +55,13 @@ class Outputs:
       checkpoints: Folder of the checkpoints.
       writer_options: Arguments of MetricWriter besides stage and resumed_step.
       draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures.
+      facts: Saved with each checkpoint, JSON-serialisable.
     """
 
     checkpoints: pathlib.Path
     writer_options: dict[str, Any]
     draw_samples: Callable[[state.GanState, float], None]
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def schedule_at(
@@ -211,7 +213,7 @@ def train(
                         done,
                         layout.unplace_state(current),
                         data_state=batches.get_state(),
-                        meta={"kimg": kimg},
+                        meta={"kimg": kimg, **outputs.facts},
                     )
                 if stop.requested and not last:
                     saved.wait()

@@ -83,16 +83,19 @@ except KeyboardInterrupt as stop:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_work_ends_at_once_and_tidies_up(number, capsys):
+def test_other_work_ends_at_once_and_tidies_up(number):
     before = signal.getsignal(number)
     tidied = []
-    with pytest.raises(signals.Ended, match=f"ended by {number.name}") as caught:
-        with signals.ending():
-            try:
-                os.kill(os.getpid(), number)
-                time.sleep(5)
-            finally:
-                tidied.append(True)
+
+    def work():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            tidied.append(True)
+
+    with pytest.raises(signals.Ended, match=f"ended by {number.name}") as caught, signals.ending():
+        work()
     assert caught.value.exit_code == 128 + number
     assert tidied == [True]
     assert signal.getsignal(number) == before

@@ -133,7 +133,10 @@ def prepare(
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
         metadata = _metadata(capture, config)
-        rebuilt = _stored_fingerprint(dataset_dir) != metadata["fingerprint"]
+        stored = _stored_fingerprint(dataset_dir)
+        rebuilt = stored != metadata["fingerprint"]
+        if rebuilt and stored is not None:
+            _LOG.info("%s: the capture or its options changed; it is prepared anew.", config.source)
         if not rebuilt and (damage := storage.find_damage(dataset_dir, GanFrames)) is not None:
             _LOG.warning("%s; it is made again.", damage)
             rebuilt = True
