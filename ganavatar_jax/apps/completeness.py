@@ -75,7 +75,7 @@ def judge(name: str, resolved: stages.Config, opened: run_dir.RunDir) -> Verdict
     changed: dict[str, str] = {}
     options = stages.options_of(name, config_lib.to_dict(resolved))
     if (other := identity.find_changed_options(known.options, options)) is not None:
-        changed["options"] = f"made with another {other}"
+        changed["options"] = f"made with other options: {other}"
     for thing in stages.STAGES[name].takes(resolved):
         if thing in known.consumed and _differs(thing, known.consumed[thing], resolved, opened):
             facts = stages.THINGS[thing]
@@ -228,7 +228,7 @@ def check_avatar(resolved: stages.Config, opened: run_dir.RunDir) -> None:
     options = stages.options_of("train_mapping", config_lib.to_dict(resolved))
     if (other := identity.find_changed_options(known.options, options)) is not None:
         _LOG.warning(
-            "%s: the mapping was made with another %s; --task=train_mapping makes it anew.",
+            "%s: the mapping was made with other options: %s; --task=train_mapping makes it anew.",
             opened.path,
             other,
         )

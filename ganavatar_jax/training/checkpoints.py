@@ -27,6 +27,10 @@ from ganavatar_jax.core import errors, files, portable
 from ganavatar_jax.core.arrays import PyTree
 
 _LOG = logging.getLogger(__name__)
+DIVERGED_ADVICE = (
+    "Lower the learning rates (gan.g_lr, gan.d_lr, gan.reconstruction.adam.lr) or change "
+    "gan.gamma, and run the same command."
+)
 _FORMAT = "ganavatar_jax.checkpoint/1"
 _OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")  # how the storage tells a full disk
 
@@ -249,11 +253,10 @@ class Checkpoints:
             return
         good = [known for known in self.steps() if known < step]
         last = f"checkpoint {good[-1]} is the last good one" if good else "no checkpoint is lost"
-        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        holds = f" and {len(bad) - 1} more hold" if len(bad) > 1 else " holds"
         raise errors.RunError(
-            f"{self.path}: the training diverged by step {step}: {bad[0]}{more} holds NaN or "
-            f"infinity; it is not saved, {last}. Lower the learning rates (gan.g_lr, gan.d_lr, "
-            "gan.reconstruction.adam.lr) or change gan.gamma, and run the same command."
+            f"{self.path}: the training diverged by step {step}: {bad[0]}{holds} NaN or "
+            f"infinity; it is not saved, {last}. {DIVERGED_ADVICE}"
         )
 
     def _restore(self, step: int, targets: PyTree) -> Any:

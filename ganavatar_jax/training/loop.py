@@ -13,7 +13,7 @@ import numpy as np
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.runs import metric_writer, progress
+from ganavatar_jax.runs import divergence, metric_writer, progress
 from ganavatar_jax.training import (
     checkpoints,
     ema,
@@ -190,6 +190,9 @@ def train(
             every_s=20,
             compiles=True,
         )
+        watch = divergence.DivergenceWatch(
+            writer.path, stage=STAGE, names=_SHOWN, advice=checkpoints.DIVERGED_ADVICE
+        )
         with writer, bar:
             if start == 0:
                 outputs.draw_samples(layout.unplace_state(current), 0.0)
@@ -203,10 +206,9 @@ def train(
                     metric_writer.check_finite(values, step=done, stage=STAGE)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
+                    watch.look(done, values, last=done == config.iterations)
                     shown = {k: values[k] for k in _SHOWN if k in values}
                 bar.update(config.batch_size / 1000, metrics=shown)
-                if _crosses(done, config.sample_kimg, config) or done == config.iterations:
-                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 last = done == config.iterations
                 if last or stop.requested or _crosses(done, config.snapshot_kimg, config):
                     saved.save(
@@ -215,6 +217,8 @@ def train(
                         data_state=batches.get_state(),
                         meta={"kimg": kimg, **outputs.facts},
                     )
+                if last or _crosses(done, config.sample_kimg, config):  # of what was worth saving
+                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 if stop.requested and not last:
                     saved.wait()
                     raise progress.Stopped(
