@@ -263,6 +263,9 @@ def _assemble(
             f"{mapping_file}: expected a mapping network; got {metadata.get('kind')!r}."
         )
     try:
+        for key in ("mapping", "normalizer"):
+            if not isinstance(metadata[key], dict):
+                raise TypeError(f"{key} must be an object; got {metadata[key]!r:.40}")
         label25 = np.asarray(metadata["frontal_label25"], np.float32)
         if label25.shape != (25,):
             raise ValueError(f"frontal_label25 of shape {label25.shape}")

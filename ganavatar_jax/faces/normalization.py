@@ -142,10 +142,6 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
 
     Source: ours.
     """
-    if not isinstance(values, Mapping):
-        raise errors.DataFormatError(
-            f"code normaliser: expected keys and values; got {values!r:.40}. Fit it anew."
-        )
     missing = [field.name for field in dataclasses.fields(CodeNormalizer)]
     missing = [name for name in missing if name not in values]
     if missing:
