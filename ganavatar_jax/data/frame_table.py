@@ -90,6 +90,27 @@ def load_split(
     )
 
 
+def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarray, "f 25"]:
+    """Loads the cameras of a split, without its images.
+
+    Args:
+      dataset_dir: Where `gan_frames.prepare` put the dataset.
+      split: "train" or "test".
+
+    Returns:
+      Cameras, in the capture's order.
+
+    Raises:
+      DataFormatError: there is no dataset, or no such split.
+
+    Source: ours.
+    """
+    builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
+    images = _image_features(storage.read_metadata(builder))
+    source = storage.open_split(builder, split, images=images)
+    return np.stack([source[index]["label25"] for index in range(len(source))]).astype(np.float32)
+
+
 def make_batches(
     source: str | pathlib.Path | FrameTable,
     *,
