@@ -140,17 +140,19 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
         stored = torch_pickle.read_checkpoint(options.src)
         variables, sizes = names_expression.import_state_dict(stored)
         label25 = avatar.frontal_label25(
-            experiment_config.FrontalConfig(
+            experiment_config.FrontalConfig.ffhq(
                 radius=options.frontal_radius, focal=options.frontal_focal
             )
         )
         return variables, names_expression.make_metadata(sizes, options.activation, label25)
 
-    if not (math.isfinite(options.frontal_radius) and options.frontal_radius > 0):
-        raise errors.ConfigError(
-            f"--frontal_radius must be positive; got {options.frontal_radius}. It is the distance "
-            "of the frontal camera the network was trained with."
-        )
+    for name in ("frontal_radius", "frontal_focal"):
+        value = getattr(options, name)
+        if not (math.isfinite(value) and value > 0):
+            raise errors.ConfigError(
+                f"--{name} must be positive; got {value}. It is that of the frontal camera the "
+                "network was trained with."
+            )
     facts = {
         "format": "mapping",
         "activation": options.activation,

@@ -155,7 +155,8 @@ def statistics(
             "no coefficient moves, and what never moves becomes the avatar's neutral face; "
             "--config.evaluation.driver_statistics=pairs takes codes as they are"
         )
-    return mean, np.maximum(spread, np.asarray(person.normalizer.std) / resolved.drive.largest_gain)
+    own = person.normalizer.require_statistics()
+    return mean, np.maximum(spread, own.std / resolved.drive.largest_gain)
 
 
 def _refuse_lacking(names: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:

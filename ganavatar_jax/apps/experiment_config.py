@@ -18,11 +18,13 @@ class FrontalConfig:
       count: Latents sampled; frames the estimator cannot read are skipped and counted.
       first_seed: Seed of the first latent; latent i is numpy's RandomState(first_seed + i).
       psi: Truncation; 1 keeps the full variety.
-      cutoff: Rows of ws truncated; 0 means all.
-      radius: Distance of the camera from the world origin, world units.
+      cutoff: Rows of ws truncated; 0 means all. Fewer than the generator has are refused: a pair
+        holds one w, which would not be that of its image. The original's 14 are all of its 14.
+      radius: Distance of the camera from the world origin, world units; 0 takes the median of the
+        training cameras. The original's code has 2.7 and 4.2647 for FFHQ's cameras.
       pivot: Point the camera looks at, world units.
-      focal: Normalised focal length.
-      principal_point: Normalised principal point.
+      focal: Normalised focal length; 0 takes the median of the training cameras, across and down.
+      principal_point: Normalised principal point; () takes the median of the training cameras.
       random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
         original; keyed by seed here) instead of deterministic.
       latents: "prior" samples latents; "encoder" takes those of training images, where the run
@@ -34,11 +36,11 @@ class FrontalConfig:
     count: int = 1001
     first_seed: int = 0
     psi: float = 0.7
-    cutoff: int = 14
-    radius: float = 2.7
+    cutoff: int = 0
+    radius: float = 0.0
     pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal: float = 4.2647
-    principal_point: tuple[float, float] = (0.5, 0.5)
+    focal: float = 0.0
+    principal_point: tuple[float, ...] = ()
     random_noise: bool = False
     latents: Literal["prior", "encoder"] = "prior"
     validation_fraction: float = 0.1
@@ -53,6 +55,20 @@ class FrontalConfig:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
             )
+        if self.cutoff < 0 or self.radius < 0 or self.focal < 0:
+            raise ValueError(
+                f"cutoff, radius and focal must not be negative (0: all rows, the capture's own); "
+                f"got {self.cutoff}, {self.radius} and {self.focal}."
+            )
+        if len(self.principal_point) not in (0, 2):
+            raise ValueError(
+                f"principal_point must be () or two numbers; got {self.principal_point}."
+            )
+
+    @classmethod
+    def ffhq(cls, *, radius: float = 2.7, focal: float = 4.2647) -> "FrontalConfig":
+        """Returns the original's frontal camera, which asks no capture."""
+        return cls(radius=radius, focal=focal, principal_point=(0.5, 0.5))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +86,10 @@ class EvaluationConfig:
       stride: Every n-th held-out frame is evaluated.
       fps: Frame rate of the comparison video, frames a second.
       lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
+      frechet: Whether the Frechet distance of AlexNet features between the set of renders and the
+        set of held-out frames is computed. It is not the FID.
+      inception: Inception weights (.npz, made by weight_port) to compute the FID with; None leaves
+        it out. It means little below thousands of frames.
       batch_size: Images rendered at once.
     """
 
@@ -79,6 +99,8 @@ class EvaluationConfig:
     stride: int = 1
     fps: int = 25
     lpips_vgg: bool = True
+    frechet: bool = True
+    inception: str | None = None
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -101,16 +123,25 @@ class RenderTaskConfig:
     Attributes:
       frames: Frames of the turntable video.
       fps: Frame rate, frames a second.
-      radius: Distance of the camera from the world origin, world units.
-      strength: How far each coefficient is pushed in the expression sheet, in standard deviations.
+      radius: Distance of the camera from the world origin, world units; 0 takes the frontal
+        camera's.
+      strength: How far each coefficient is pushed in the expression sheet, in standard deviations
+        of the pairs' codes; in units of the code where the mapping does not know them (imported).
       coefficients: Coefficients shown in the expression sheet; empty takes the most lively ones.
     """
 
     frames: int = 96
     fps: int = 24
-    radius: float = 2.7
+    radius: float = 0.0
     strength: float = 2.5
     coefficients: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.fps < 1 or self.radius < 0:
+            raise ValueError(
+                f"frames and fps must be at least 1, radius not negative; got {self.frames}, "
+                f"{self.fps} and {self.radius}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,6 +250,12 @@ class ExperimentConfig:
             raise ValueError(
                 f"data.resolution, generator.img_resolution and discriminator.img_resolution must "
                 f"be equal; got {sides[0]}, {sides[1]} and {sides[2]}."
+            )
+        if 0 < self.frontal.cutoff < self.generator.num_ws:
+            raise ValueError(
+                f"frontal.cutoff must be 0 (all rows) or at least the generator's "
+                f"{self.generator.num_ws} rows, so that one w gives the image it is stored with; "
+                f"got {self.frontal.cutoff}. Set frontal.cutoff=0."
             )
         _ = self.gan_step  # refuses what does not fit together
 

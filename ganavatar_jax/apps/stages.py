@@ -180,8 +180,13 @@ def _take_for_gan(resolved: Config) -> tuple[str, ...]:
 
 
 def _take_for_frontals(resolved: Config) -> tuple[str, ...]:
-    encoded = ("encoder", "dataset") if resolved.frontal.latents == "encoder" else ()
-    return ("generator", *encoded, "estimator")
+    encoded = ("encoder",) if resolved.frontal.latents == "encoder" else ()
+    return (
+        "generator",
+        *encoded,
+        "dataset",
+        "estimator",
+    )  # the dataset's cameras are the frontal one
 
 
 def _take_for_render(resolved: Config) -> tuple[str, ...]:

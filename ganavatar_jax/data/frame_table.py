@@ -129,6 +129,25 @@ def _read_columns(
     }
 
 
+def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarray, "f 25"]:
+    """Loads the cameras of a split, without its images.
+
+    Args:
+      dataset_dir: Where `gan_frames.prepare` put the dataset.
+      split: "train" or "test".
+
+    Returns:
+      Cameras, in the capture's order.
+
+    Raises:
+      DataFormatError: there is no dataset, or no such split.
+
+    Source: ours.
+    """
+    # With no room for images they stay on disk, whatever their number.
+    return load_split(dataset_dir, split, cache_limit_mb=0).label25
+
+
 def make_batches(
     table: FrameTable,
     *,

@@ -95,6 +95,7 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     assert set(metrics) == {
         *("ours", "mean_image", "nearest_frame"),
         *("regions", "code_correlation", "code_correlation_both_sides", "frames", "protocol"),
+        *("code_amplitude", "code_amplitude_both_sides", "alexnet_frechet_distance"),
     }
     for candidate in ("ours", "mean_image", "nearest_frame"):
         values = metrics[candidate]
@@ -106,6 +107,8 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     assert set(metrics["regions"]) == {"mouth", "eyes"}
     assert "jawOpen" in metrics["code_correlation"]
     assert all(r is None or -1.0 <= r <= 1.0 for r in metrics["code_correlation"].values())
+    assert metrics["code_amplitude"].keys() == metrics["code_correlation"].keys()
+    assert metrics["alexnet_frechet_distance"]["ours"] > 0.0
     assert metrics["protocol"]["estimator"] == "mediapipe"
 
 
