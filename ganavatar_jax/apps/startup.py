@@ -1,4 +1,4 @@
-"""What must happen before JAX starts its devices: virtual CPU devices, the compile cache, logs."""
+"""What must happen before JAX is used: devices, the compile cache, arithmetic, logs."""
 
 import dataclasses
 import logging
@@ -6,12 +6,14 @@ import os
 import pathlib
 import re
 import tempfile
-from typing import Any
+from typing import Any, Literal
 
 import ml_collections
 
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, jax_check
+
+MatmulPrecision = Literal["default", "high", "highest"]
 
 _LOG = logging.getLogger(__name__)
 _COUNT_FLAG = "--xla_force_host_platform_device_count"
@@ -26,10 +28,15 @@ class DevicesConfig:
     Attributes:
       cpu_virtual: Split the CPU into this many devices; 0 leaves it as one.
       distributed: Whether this is one of several processes, e.g. on a TPU pod.
+      matmul_precision: How the networks multiply float32 matrices and convolve. "highest" is full
+        float32, as the original ran (it turned TF32 off); "default" is the device's fastest (TF32
+        on recent GPUs, bfloat16 on TPUs), "high" lies between. CPUs always compute in full
+        float32. Cameras, rays, face readings and metrics are in full float32 whatever this says.
     """
 
     cpu_virtual: int = 0
     distributed: bool = False
+    matmul_precision: MatmulPrecision = "highest"
 
     def __post_init__(self) -> None:
         if self.cpu_virtual < 0:
@@ -48,13 +55,14 @@ def start_logging() -> None:
 def start_jax(config: ml_collections.ConfigDict) -> None:
     """Prepares JAX as the config says; call it before anything else uses JAX.
 
-    JAX reads XLA_FLAGS when it starts its devices, and is imported here only if it must be.
+    JAX reads XLA_FLAGS when it starts its devices, so it is imported after they are set.
 
     Args:
       config: A config with the keys `devices` and `compile_cache`.
 
     Raises:
       ConfigError: one of the keys is missing or wrong.
+      BackendError: the installed JAX computes wrong.
 
     Source: ours.
     """
@@ -76,6 +84,26 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
         import jax
 
         jax.distributed.initialize()
+    settle_arithmetic(devices.matmul_precision)
+
+
+def settle_arithmetic(matmul_precision: MatmulPrecision = "highest") -> None:
+    """Sets how networks multiply, and makes sure that JAX computes right.
+
+    Commands without a config call it by themselves.
+
+    Args:
+      matmul_precision: See DevicesConfig.
+
+    Raises:
+      BackendError: the installed JAX computes wrong.
+
+    Source: ours.
+    """
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", matmul_precision)
+    jax_check.require_right_sums()
 
 
 def virtual_device_flags(xla_flags: str, count: int) -> str:

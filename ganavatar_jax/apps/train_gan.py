@@ -49,8 +49,6 @@ def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
 
     Returns:
       The folder, in the layout that gan.init takes.
-
-    Source: ours.
     """
     return opened.folder("checkpoints", "export")
 
@@ -66,8 +64,6 @@ def lay_out(resolved: experiment_config.ExperimentConfig) -> parallel.Layout:
 
     Raises:
       ConfigError: the batch cannot be shared out to the devices.
-
-    Source: ours.
     """
     layout = parallel.make_layout(resolved.parallel)
     resolved.gan_step.check_devices(layout.mesh.size, layout.backend)
@@ -94,7 +90,9 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
         return
     layout = lay_out(resolved)
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     batches = frame_table.make_batches(
         table,
         batch_size=gan.batch_size // jax.process_count(),
@@ -261,8 +259,6 @@ def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object
 
     Returns:
       JSON-serialisable facts.
-
-    Source: ours.
     """
     return {
         "commit": run_dir.describe_commit(),

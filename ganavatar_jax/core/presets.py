@@ -103,7 +103,7 @@ def full() -> ml_collections.ConfigDict:
                 "period_s": 8.0,
                 "batch_size": 8,
             },
-            "devices": {"cpu_virtual": 0, "distributed": False},
+            "devices": {"cpu_virtual": 0, "distributed": False, "matmul_precision": "highest"},
             "parallel": "jit",
             "compile_cache": True,
             "tensorboard": True,

@@ -103,11 +103,6 @@ def test_larger_neural_resolutions_are_shrunk_first_but_for_4x():
     assert sides == {"2X": 16, "4X": 32, "8X": 16, "8XDC": 16}
 
 
-def test_kinds_have_the_channels_of_the_original():
-    assert superresolution.default_channels("8XDC") == (256, 128)
-    assert superresolution.default_channels("2X") == (128, 64)
-
-
 def test_without_superresolution_the_rendered_image_is_the_output():
     out = _synthesize()(_variables(), _ws(2), _labels(2), None)
     assert out.image.shape == (2, 8, 8, 3)
