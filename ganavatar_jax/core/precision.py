@@ -1,9 +1,9 @@
 """Matrix products of numbers that say where things are: full float32 on every device.
 
 By default an accelerator multiplies with fewer bits: bfloat16 on TPUs, TF32 on recent GPUs.
-Networks can be trained so (`devices.matmul_precision` decides); a ray cannot be placed so. A
-direction's eight or eleven leading bits are whole pixels of a large image. Whatever places cameras,
-rays, points or pixels multiplies with these two functions.
+Networks can be trained so (`devices.matmul_precision` decides); a ray cannot be placed so, because
+the eight or eleven leading bits of a direction end at whole pixels of a large image. Whatever
+places cameras, rays, points or pixels multiplies with these two functions.
 """
 
 import jax

@@ -14,7 +14,7 @@ Source: EG3D (Chan et al. 2022), section 4 and its dataset format.
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import trees
+from ganavatar_jax.core import precision, trees
 from ganavatar_jax.core.arrays import Array, Float
 
 AnyArray = Array | np.ndarray
@@ -227,8 +227,8 @@ def project(
     Source: pinhole camera.
     """
     offset = jnp.asarray(points) - camera.cam2world[..., None, :3, 3]
-    local = jnp.einsum("...ji,...nj->...ni", camera.cam2world[..., :3, :3], offset)
-    projected = jnp.einsum("...ij,...nj->...ni", camera.intrinsics, local / local[..., 2:])
+    local = precision.einsum("...ji,...nj->...ni", camera.cam2world[..., :3, :3], offset)
+    projected = precision.einsum("...ij,...nj->...ni", camera.intrinsics, local / local[..., 2:])
     return projected[..., :2], local[..., 2]
 
 

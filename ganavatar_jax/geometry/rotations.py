@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.core import precision
 from ganavatar_jax.core.arrays import Array, Float
 
 AnyArray = Array | np.ndarray
@@ -30,4 +31,4 @@ def from_axis_angle(axis_angle: Float[AnyArray, "*b 3"]) -> Float[Array, "*b 3 3
     skew = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1)
     skew = skew.reshape(*vector.shape[:-1], 3, 3)
     identity = jnp.broadcast_to(jnp.eye(3, dtype=skew.dtype), skew.shape)
-    return identity + sine_over * skew + cosine_over * (skew @ skew)
+    return identity + sine_over * skew + cosine_over * precision.matmul(skew, skew)

@@ -6,6 +6,7 @@ Every path is a `Camera` with a leading frame axis f.
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.core import precision
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.geometry import cameras, rotations
 
@@ -66,9 +67,9 @@ def around(
     still = jnp.zeros_like(yaw)
     turn = rotations.from_axis_angle(jnp.stack([still, yaw, still], axis=-1))
     lift = rotations.from_axis_angle(jnp.stack([-pitch, still, still], axis=-1))
-    rotation = jnp.einsum("fij,fjk->fik", turn, lift)
+    rotation = precision.einsum("fij,fjk->fik", turn, lift)
     pose = jnp.asarray(start.cam2world)
-    moved = jnp.einsum("fij,jk->fik", rotation, pose[:3])
+    moved = precision.einsum("fij,jk->fik", rotation, pose[:3])
     bottom = jnp.broadcast_to(pose[3:], (*yaw.shape, 1, 4))
     return cameras.Camera(
         cam2world=jnp.concatenate([moved, bottom], axis=1),

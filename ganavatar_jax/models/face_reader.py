@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import image_sequences, images
+from ganavatar_jax.core import image_sequences, images, precision
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.ops import grid_sample
@@ -96,7 +96,7 @@ def read(
     """
     pixels = unwrap(image, label25).reshape(image.shape[0], -1)
     pixels = (pixels - reader["pixel_mean"][None]) / reader["pixel_spread"][None]
-    told = jnp.matmul(pixels, reader["weight"], precision=jax.lax.Precision.HIGHEST)
+    told = precision.matmul(pixels, reader["weight"])
     return (told - reader["centre"][None]) / reader["spread"][None]
 
 

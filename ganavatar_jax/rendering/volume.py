@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ganavatar_jax.core import rng, trees
+from ganavatar_jax.core import precision, rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import boxes
 from ganavatar_jax.rendering import compositing, render_config, sampling
@@ -188,8 +188,8 @@ def _render_block(
 
 def _composite(parts: list[tuple[Array, Array]]) -> Array:
     return sum(
-        (jnp.einsum("brsc,brs->brc", colors, weights) for colors, weights in parts[1:]),
-        start=jnp.einsum("brsc,brs->brc", *parts[0]),
+        (precision.einsum("brsc,brs->brc", colors, weights) for colors, weights in parts[1:]),
+        start=precision.einsum("brsc,brs->brc", *parts[0]),
     )
 
 
