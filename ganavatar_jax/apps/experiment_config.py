@@ -6,6 +6,7 @@ from typing import Literal
 from ganavatar_jax.apps import startup
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
+from ganavatar_jax.geometry import ffhq_camera
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import backends, gan_config, mapping_config
 
@@ -35,9 +36,9 @@ class FrontalConfig:
     first_seed: int = 0
     psi: float = 0.7
     cutoff: int = 14
-    radius: float = 2.7
+    radius: float = ffhq_camera.RADIUS
     pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal: float = 4.2647
+    focal: float = ffhq_camera.FOCAL
     principal_point: tuple[float, float] = (0.5, 0.5)
     random_noise: bool = False
     latents: Literal["prior", "encoder"] = "prior"
@@ -108,7 +109,7 @@ class RenderTaskConfig:
 
     frames: int = 96
     fps: int = 24
-    radius: float = 2.7
+    radius: float = ffhq_camera.RADIUS
     strength: float = 2.5
     coefficients: tuple[str, ...] = ()
 
@@ -178,18 +179,18 @@ class ExperimentConfig:
     """All sections of a config file.
 
     Attributes:
-      data: Capture and its canonical form.
-      generator: Networks and renderer.
-      discriminator: Discriminator.
-      gan: GAN training.
-      frontal: Frontal sampling.
-      estimator: Expression estimator.
-      mapping: Mapping training.
-      evaluation: Evaluation.
-      render: Videos and sheets.
-      drive: What drives the avatar in the drive task.
-      devices: See apps.startup.
-      parallel: How a step is mapped over devices.
+      data: The capture, its size, background and which frames are held out.
+      generator: Sizes of mapping, synthesis, tri-planes, decoder and super-resolution; the renderer.
+      discriminator: Its sizes and minibatch statistics.
+      gan: Start, length, rates, regularisers, fades, augmentation and checkpoints of GAN training.
+      frontal: Latents and camera of the frontal renders.
+      estimator: What reads expression codes off pictures, and how carefully.
+      mapping: The network from code to w, its normalisation and training.
+      evaluation: Which codes drive the held-out frames, and what is measured.
+      render: Turntable and expression sheet.
+      drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      devices: Virtual CPU devices; several processes.
+      parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
     """
