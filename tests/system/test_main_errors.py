@@ -208,7 +208,7 @@ def test_the_config_sets_the_virtual_devices_and_the_compile_cache(call, tmp_pat
             "error: frame 3: no eye",
         ),
         (
-            "from ganavatar_jax.training import progress; raise progress.Stopped('saved at 3')",
+            "from ganavatar_jax.runs import progress; raise progress.Stopped('saved at 3')",
             130,
             "saved at 3",
         ),
