@@ -68,7 +68,7 @@ def test_every_design_entry_has_its_four_parts():
 
 
 def test_configs_say_command_hardware_and_score_of_each_variant():
-    for path in (ROOT / "configs").glob("*.py"):
+    for path in sorted((ROOT / "configs").glob("*.py")):
         doc = ast.get_docstring(ast.parse(path.read_text())) or ""
         [listed] = re.findall(r"variants: ([a-z0-9_, ]+)\.", path.read_text())
         for variant in listed.split(", "):

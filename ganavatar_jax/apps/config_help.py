@@ -115,8 +115,8 @@ def _describe_section(section: config_schema.Key, known: dict[str, config_schema
 
 
 def _first_sentence(text: str) -> str:
-    """Returns a text up to its first full stop or semicolon."""
-    return re.split(r"(?<=\.)\s|;\s", text, maxsplit=1)[0]
+    """Returns a text up to its first full stop."""
+    return re.split(r"(?<=\.)\s", text, maxsplit=1)[0]
 
 
 def _look_up(config: ml_collections.ConfigDict, path: str) -> str:
@@ -147,4 +147,6 @@ def _table(rows: list[tuple[str, str]]) -> str:
 def _wrap(text: str, *, indent: int) -> list[str]:
     """Breaks a text into lines."""
     space = " " * indent
-    return textwrap.wrap(text, _WIDTH, initial_indent=space, subsequent_indent=space)
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=space, subsequent_indent=space, break_on_hyphens=False
+    )

@@ -180,9 +180,9 @@ class ExperimentConfig:
 
     Attributes:
       data: The capture, its size, background and which frames are held out.
-      generator: Sizes of mapping, synthesis, tri-planes, decoder and super-resolution; the renderer.
+      generator: Sizes of mapping, synthesis, planes, decoder, super-resolution; the renderer.
       discriminator: Its sizes and minibatch statistics.
-      gan: Start, length, rates, regularisers, fades, augmentation and checkpoints of GAN training.
+      gan: GAN training: start, length, rates, regularisers, fades, augmentation.
       frontal: Latents and camera of the frontal renders.
       estimator: What reads expression codes off pictures, and how carefully.
       mapping: The network from code to w, its normalisation and training.

@@ -76,10 +76,10 @@ def defaults(cls: type) -> ml_collections.ConfigDict:
 
     Source: ours.
     """
-    found = ml_collections.ConfigDict()
+    found: Any = ml_collections.ConfigDict()
     for key in keys(cls):
         *sections, name = key.path.split(".")
-        holder = found
+        holder: Any = found
         for section in sections:
             holder = holder[section]
         holder[name] = ml_collections.ConfigDict() if key.is_section else _entry(key)
@@ -98,11 +98,11 @@ def attributes(cls: type) -> dict[str, str]:
     Source: ours.
     """
     text = inspect.cleandoc(cls.__doc__ or "")
-    section = re.search(r"^Attributes:\n((?:[ \n].*\n?|\n)*)", text, re.M)
+    section = re.search(r"^Attributes:\n((?:(?: .*)?\n)*(?: .*)?)", text, re.M)
     found = {}
     for entry in re.split(r"\n  (?=\w)", f"\n{section[1]}" if section else "")[1:]:
         names, _, meaning = entry.partition(":")
-        found |= {name.strip(): " ".join(meaning.split()) for name in names.split(",")}
+        found |= dict.fromkeys(re.split(r",\s*", names), " ".join(meaning.split()))
     return found
 
 

@@ -1,8 +1,9 @@
 """The alignment the paper rejects: every image is moved and scaled until its landmarks fit.
 
 Each frame is cropped so that its landmarks lie where the mean head has them for an ideal camera of
-the same direction, and is given that ideal camera: that of FFHQ crops, looking at the origin. Expressions and detector noise then move the head from frame to frame while cameras claim
-that it stands still. Kept for the ablation.
+the same direction, and is given that ideal camera: that of FFHQ crops, looking at the origin.
+Expressions and detector noise then move the head from frame to frame while cameras claim that it
+stands still. Kept for the ablation.
 
 Source: GAN-Avatar (Kabadayi et al. 2024), section on data alignment; FFHQ's cropping in EG3D.
 """

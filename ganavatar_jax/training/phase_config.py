@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from ganavatar_jax.core.arrays import Array
 from ganavatar_jax.losses import density_config
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import (
@@ -14,8 +13,8 @@ from ganavatar_jax.training import (
     reconstruction_config,
 )
 
-Batch = Mapping[str, Array]
-Schedule = Mapping[str, Array]
+Batch = Mapping[str, Any]  # of arrays, whose type would import JAX
+Schedule = Mapping[str, Any]
 Phase = Literal["recon", "g_main", "g_reg", "d_main", "d_reg"]
 
 
