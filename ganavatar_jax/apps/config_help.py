@@ -29,8 +29,6 @@ def overview() -> str:
 
     Returns:
       Lines for the terminal.
-
-    Source: ours.
     """
     tasks = [(name, task.meaning) for name, task in registry.TASKS.items()]
     top = [key for key in _keys().values() if "." not in key.path]
@@ -61,8 +59,6 @@ def describe(
 
     Raises:
       ConfigError: there is no such key; names the nearest one.
-
-    Source: ours.
     """
     known = _keys()
     path = re.sub(r"^(--?)?config\.", "", name)
@@ -87,8 +83,6 @@ def unknown_key(path: str, known: list[str]) -> errors.ConfigError:
 
     Returns:
       The error, with the nearest known key, or else the outermost ones.
-
-    Source: ours.
     """
     near = difflib.get_close_matches(path, known, n=1)
     top = [name for name in known if "." not in name]

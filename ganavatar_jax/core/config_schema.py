@@ -49,8 +49,6 @@ def keys(cls: type, *, prefix: str = "", default: Any = NOT_SET) -> Iterator[Key
 
     Yields:
       Its keys as they are declared, each section before what it holds.
-
-    Source: ours.
     """
     hints, meanings = typing.get_type_hints(cls), attributes(cls)
     for field in dataclasses.fields(cls):
@@ -73,8 +71,6 @@ def defaults(cls: type) -> ml_collections.ConfigDict:
 
     Returns:
       A fresh, unlocked ConfigDict with every key.
-
-    Source: ours.
     """
     found: Any = ml_collections.ConfigDict()
     for key in keys(cls):
@@ -94,8 +90,6 @@ def attributes(cls: type) -> dict[str, str]:
 
     Returns:
       Text of each attribute in one line; `a, b: ...` describes both.
-
-    Source: ours.
     """
     text = inspect.cleandoc(cls.__doc__ or "")
     section = re.search(r"^Attributes:\n((?:(?: .*)?\n)*(?: .*)?)", text, re.M)
@@ -114,8 +108,6 @@ def type_text(hint: Any) -> str:
 
     Returns:
       E.g. 'float', "float or 'auto'", 'tuple[str, ...]'.
-
-    Source: ours.
     """
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(repr(word) for word in typing.get_args(hint))

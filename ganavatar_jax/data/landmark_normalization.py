@@ -51,6 +51,7 @@ def normalize(
 def _normalize_frame(
     frame: records.FrameReference, seen_px: np.ndarray, mean: np.ndarray
 ) -> records.FrameReference:
+    """Crops a frame where its landmarks have the mean head's size and place in the ideal camera."""
     pose = frame.label25[:16].reshape(4, 4).astype(np.float64)
     pose[:3, 3] = -ffhq_camera.RADIUS * pose[:3, 2]
     focal = ffhq_camera.FOCAL
