@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         asked = command_line.parse(argv)
-        if asked is None:
-            print(command_line.USAGE, end="")
+        if isinstance(asked, str):
+            print(asked, end="")
             return 0
         startup.start_logging()
         with signals.ending():

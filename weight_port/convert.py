@@ -25,6 +25,7 @@ import numpy as np
 from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
+from ganavatar_jax.geometry import ffhq_camera
 from weight_port import (
     eg3d_files,
     names_deep3d,
@@ -84,7 +85,7 @@ def _make_parser() -> argparse.ArgumentParser:
     mapping = parser.add_argument_group("mapping")
     mapping.add_argument("--activation", default="lrelu", choices=["lrelu", "relu"])
     mapping.add_argument("--frontal_radius", type=float, default=_FRONTAL_RADIUS)
-    mapping.add_argument("--frontal_focal", type=float, default=4.2647)
+    mapping.add_argument("--frontal_focal", type=float, default=ffhq_camera.FOCAL)
     return parser
 
 

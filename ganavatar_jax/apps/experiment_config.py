@@ -6,6 +6,7 @@ from typing import Literal
 from ganavatar_jax.apps import startup
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
+from ganavatar_jax.geometry import ffhq_camera
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import backends, gan_config, mapping_config, phase_config
 
@@ -66,7 +67,9 @@ class FrontalConfig:
             )
 
     @classmethod
-    def ffhq(cls, *, radius: float = 2.7, focal: float = 4.2647) -> "FrontalConfig":
+    def ffhq(
+        cls, *, radius: float = ffhq_camera.RADIUS, focal: float = ffhq_camera.FOCAL
+    ) -> "FrontalConfig":
         """Returns the original's frontal camera, which asks no capture."""
         return cls(radius=radius, focal=focal, principal_point=(0.5, 0.5))
 
@@ -209,18 +212,18 @@ class ExperimentConfig:
     """All sections of a config file.
 
     Attributes:
-      data: Capture and its canonical form.
-      generator: Networks and renderer.
-      discriminator: Discriminator.
-      gan: GAN training.
-      frontal: Frontal sampling.
-      estimator: Expression estimator.
-      mapping: Mapping training.
-      evaluation: Evaluation.
-      render: Videos and sheets.
-      drive: What drives the avatar in the drive task.
-      devices: See apps.startup.
-      parallel: How a step is mapped over devices.
+      data: The capture, its size, background and which frames are held out.
+      generator: Sizes of mapping, synthesis, planes, decoder, super-resolution; the renderer.
+      discriminator: Its sizes and minibatch statistics.
+      gan: GAN training: start, length, rates, regularisers, fades, augmentation.
+      frontal: Latents and camera of the frontal renders.
+      estimator: What reads expression codes off pictures, and how carefully.
+      mapping: The network from code to w, its normalisation and training.
+      evaluation: Which codes drive the held-out frames, and what is measured.
+      render: Turntable and expression sheet.
+      drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      devices: Virtual CPU devices; several processes.
+      parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
     """

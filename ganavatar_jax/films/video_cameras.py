@@ -23,13 +23,13 @@ from ganavatar_jax.data import data_config, head_alignment, head_landmarks
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
 from ganavatar_jax.films import head_poses, matting, rigid_parts, video_landmarks, video_structure
-from ganavatar_jax.geometry import point_models, pose_errors, similarity
+from ganavatar_jax.geometry import ffhq_camera, point_models, pose_errors, similarity
 
 POSES_FILE = "poses.npz"  # what `solve` has found, in the capture's folder
 
 _LOG = logging.getLogger(__name__)
 
-_RADIUS = 2.7  # Distance of the camera in the median frame, world units.
+_RADIUS = ffhq_camera.RADIUS  # Distance of the camera in the median frame, world units.
 # Frames whose landmarks fit the rigid face worse than this many medians were misread.
 _MISREAD = 4.0
 _PICTURE_PX = 384  # Side of the crops in which features are looked for.
