@@ -87,7 +87,7 @@ def main() -> None:
         bins = [f"{low} to {high} degrees" for low, high in itertools.pairwise(ANGLES)]
         print("| PSNR dB | all | " + " | ".join(bins) + " |\n|---|---|" + "---|" * len(bins))
         rows = np.arange(0, len(w), EVERY)
-        held_out = test.image, test.label25
+        held_out = test.image[:], test.label25
         print_psnr(
             "training frames, own latents", run, w[rows], (train.image[rows], train.label25[rows])
         )

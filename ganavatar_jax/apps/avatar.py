@@ -7,7 +7,7 @@ frames = avatar.render(avatar.encode(codes), label25)
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -219,10 +219,31 @@ class Avatar:
                 f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
             )
         with jax.default_matmul_precision(self.matmul_precision):
-            image = chunks.map_in_chunks(
-                lambda arrays: self._draw(dict(self.g), *arrays), (w, label25), chunk=batch_size
+            return chunks.map_in_chunks(
+                lambda arrays: images.to_u8(self._draw(dict(self.g), *arrays)),
+                (w, label25),
+                chunk=batch_size,
             )
-        return images.to_u8(image)
+
+    def stream(
+        self, w: Float[np.ndarray, "f d"], label25: Float[np.ndarray, "f 25"], *, batch_size: int
+    ) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
+        """Renders as many frames as one likes, a batch in memory at a time.
+
+        Args:
+          w: One latent a frame.
+          label25: One camera a frame.
+          batch_size: Frames rendered at once.
+
+        Yields:
+          Images, 0..255, as `render` returns them; the last batch may be smaller.
+
+        Source: EG3D (Chan et al. 2022).
+        """
+        for start in range(0, len(w), batch_size):
+            # All batches have one size: what fills up the last one is thrown away.
+            rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
+            yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
 
     def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         own_mean = np.asarray(self.normalizer.mean)

@@ -14,10 +14,12 @@ from ganavatar_jax.runs import run_dir
 # Keys that may change when a run folder is used again: how far and how often, not what.
 CHANGEABLE = (
     "data.video.truth",
+    "data.cache_limit_mb",
     "gan.total_kimg",
     "gan.snapshot_kimg",
     "gan.sample_kimg",
     "gan.log_iterations",
+    "gan.profile_iterations",
     "frontal.*",
     "estimator.*",
     "mapping.*",

@@ -52,8 +52,10 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """
     resolved, opened = experiment.open_run(config, workdir, prepares=True)
     # What later stages lack is told now, not after the earlier ones.
-    if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
-        weights.locate(resolved.gan.init)
+    if opened.stage_done(train_gan.STAGE) is None:
+        train_gan.lay_out(resolved)
+        if resolved.gan.init:
+            weights.locate(resolved.gan.init)
     if opened.stage_done(make_frontals.STAGE) is None:
         make_frontals.make_reader(resolved)
     stale = False

@@ -235,7 +235,8 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.generator.render.update({"depth_resolution": 4, "depth_resolution_importance": 4})
     config.discriminator.update({"img_resolution": 32, "channel_base": 128, "channel_max": 8})
-    # Three iterations, so that every phase runs, also after a warm-up of one; up to eight devices.
+    config.discriminator.mbstd_block_size = 1  # up to eight devices share a batch of eight
+    # Three iterations, so that every phase runs, also after a warm-up of one.
     config.gan.update(
         {
             "init": "",

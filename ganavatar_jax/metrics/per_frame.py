@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import chunks, images
+from ganavatar_jax.core import chunks, image_sequences, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.metrics import image, lpips
 
 
 def compare(
-    truth_u8: UInt8[np.ndarray, "f h w 3"],
-    candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    truth_u8: image_sequences.Images,
+    candidates: Mapping[str, image_sequences.Images],
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
     *,
     chunk: int = 8,
@@ -27,9 +27,9 @@ def compare(
     """Measures every candidate against the truth.
 
     Args:
-      truth_u8: Real frames, 0..255.
-      candidates: Name -> images, 0..255: either one for each frame or, with a leading axis of 1,
-        one image to compare with all frames.
+      truth_u8: Real frames, 0..255, [f h w 3].
+      candidates: Name -> images, 0..255, [n h w 3]: either one for each frame or, with a leading
+        axis of 1, one image to compare with all frames.
       lpips_params: Nets to use, from `lpips.load_params`; may be empty.
       chunk: Frames per device call; bounds memory (VGG16 at 256 x 256 needs about 0.1 GB each).
 
@@ -47,7 +47,7 @@ def compare(
                 f"candidate {name!r}: expected {truth_u8.shape} or a single image of that size; "
                 f"got {candidate.shape}. Render it at the truth's resolution."
             )
-    still = {name: c for name, c in candidates.items() if len(c) == 1}
+    still = {name: c[:] for name, c in candidates.items() if len(c) == 1}
     moving = {name: c for name, c in candidates.items() if name not in still}
     still_features: dict[tuple[str, lpips.NetName], tuple[Array, ...]] = {
         (name, net): _unit_features(params, image_u8, net)
@@ -68,6 +68,7 @@ def _compare_chunk(
     still_features: Mapping[tuple[str, lpips.NetName], tuple[Float[Array, "1 _ _ _"], ...]],
     frames: tuple[UInt8[np.ndarray, "b h w 3"], dict[str, UInt8[np.ndarray, "b h w 3"]]],
 ) -> dict[str, dict[str, Float[Array, " b"]]]:
+    """Compares some frames; features of the truth are computed once for all comparisons."""
     truth_u8, moving = frames
     results = {
         name: _pixel_metrics(np.broadcast_to(image_u8, truth_u8.shape), truth_u8)

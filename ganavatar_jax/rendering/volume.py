@@ -157,6 +157,7 @@ def _render_block(
     draws: RenderDraws,
     config: render_config.RenderConfig,
 ) -> tuple[Array, Array, Array, Array, Array]:
+    """Renders some rays: coarse samples say where the fine ones go, and both are composited."""
     coarse_t = sampling.stratified(
         t_near, t_far, draws.coarse, count=config.depth_resolution, disparity=config.disparity
     )

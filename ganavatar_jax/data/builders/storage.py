@@ -18,6 +18,7 @@ from PIL import Image
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
+from ganavatar_jax.data.builders import stored_records
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -173,7 +174,9 @@ def dataset_folder(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> p
     return pathlib.Path(dataset_dir) / builder.name / str(builder.VERSION)
 
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]) -> Any:
+def open_split(
+    builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]
+) -> stored_records.Records:
     """Opens one split as a random-access source whose images stay encoded.
 
     Args:
@@ -182,7 +185,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
       images: Features that hold images.
 
     Returns:
-      A sequence of dicts.
+      Its examples, as dicts.
 
     Raises:
       DataFormatError: the dataset has no such split.
@@ -194,9 +197,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
             f'{builder.data_dir}: there is no split "{split}"; it has '
             f"{', '.join(sorted(builder.info.splits))}. Change data.split and prepare again."
         )
-    skip = {name: tfds.decode.SkipDecoding() for name in images}
-    # TFDS decorates the method in a way that hides its parameters.
-    return builder.as_data_source(split, decoders=skip)  # type: ignore[reportCallIssue]
+    return stored_records.Records(builder, split, images)
 
 
 def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
@@ -214,21 +215,6 @@ def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "png", compress_level=1)
     buffer.seek(0)
     return buffer
-
-
-def decode_png(data: bytes) -> UInt8[np.ndarray, "h w *c"]:
-    """Decodes what `encode_png` made.
-
-    Args:
-      data: The file.
-
-    Returns:
-      Pixels; grey ones have no channel axis.
-
-    Source: ours.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image)
 
 
 def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
