@@ -5,7 +5,6 @@ frames = avatar.render(avatar.encode(codes), label25)
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,17 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import experiment_config, startup, train_gan, weights
+from ganavatar_jax.apps import completeness, experiment_config, stages, startup, weights
 from ganavatar_jax.core import chunks, errors, images, jax_check, portable
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.readers import json_files
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.runs import run_dir
 from ganavatar_jax.training import mapping_config, mapping_step
 
-MAPPING_FILE = "mapping.safetensors"
+MAPPING_FILE = weights.MAPPING
 MAPPING_KIND = "expression_mapping"
 
 
@@ -64,7 +64,7 @@ class Avatar:
           The avatar.
 
         Raises:
-          RunError: the folder holds no finished avatar.
+          RunError: the folder holds no finished avatar, or a mapping of another generator.
           ConfigError: its config is of another version.
           WeightError: its weights are damaged.
           BackendError: the installed JAX computes wrong.
@@ -75,12 +75,8 @@ class Avatar:
         path = pathlib.Path(workdir)
         if not (path / "config.json").is_file():
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
-        try:
-            stored = json.loads((path / "config.json").read_text())
-        except ValueError as error:
-            raise errors.RunError(
-                f"{path}: config.json is damaged ({error}). Restore it, or train in a new folder."
-            ) from error
+        fix = "restore it, or train in a new folder"
+        stored = json_files.read_object(path / "config.json", fix=fix)
         resolved = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
@@ -278,15 +274,14 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
       The avatar.
 
     Raises:
-      RunError: the mapping has not been trained.
+      RunError: the mapping has not been trained, or through another generator.
       WeightError: the weights are damaged.
 
     Source: ours.
     """
-    opened.require_stage("train_mapping", task="train_mapping")
+    completeness.check_avatar(resolved, opened)
     g = load_generator(resolved, opened)
-    mapping_file = opened.folder("checkpoints", "export") / MAPPING_FILE
-    found = _assemble(g, resolved.generator, mapping_file)
+    found = _assemble(g, resolved.generator, stages.export_path(opened, MAPPING_FILE))
     return dataclasses.replace(found, matmul_precision=resolved.devices.matmul_precision)
 
 
@@ -298,15 +293,28 @@ def _assemble(
         raise errors.WeightError(
             f"{mapping_file}: expected a mapping network; got {metadata.get('kind')!r}."
         )
-    return Avatar(
-        g=g,
-        g_config=g_config,
-        mapping=jax.tree.map(jnp.asarray, variables["params"]),
-        mapping_config=config_lib.resolve(mapping_config.MappingConfig, metadata["mapping"]),
-        normalizer=normalization.from_dict(metadata["normalizer"]),
-        mean_w=np.asarray(variables["buffers"]["mean_w"]),
-        frontal_label25=np.asarray(metadata["frontal_label25"], np.float32),
-    )
+    try:
+        for key in ("mapping", "normalizer"):
+            if not isinstance(metadata[key], dict):
+                raise TypeError(f"{key} must be an object; got {metadata[key]!r:.40}")
+        label25 = np.asarray(metadata["frontal_label25"], np.float32)
+        if label25.shape != (25,):
+            raise ValueError(f"frontal_label25 of shape {label25.shape}")
+        return Avatar(
+            g=g,
+            g_config=g_config,
+            mapping=jax.tree.map(jnp.asarray, variables["params"]),
+            mapping_config=config_lib.resolve(mapping_config.MappingConfig, metadata["mapping"]),
+            normalizer=normalization.from_dict(metadata["normalizer"]),
+            mean_w=np.asarray(variables["buffers"]["mean_w"]),
+            frontal_label25=label25,
+        )
+    except (KeyError, TypeError, ValueError, errors.DataFormatError, errors.ConfigError) as error:
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise errors.WeightError(
+            f"{mapping_file}: expected the header of a mapping network; {lacks.rstrip('.')}. Run "
+            "--task=train_mapping again, or convert it again."
+        ) from error
 
 
 def load_generator(
@@ -327,9 +335,9 @@ def load_generator(
 
     Source: ours.
     """
-    opened.require_stage(train_gan.STAGE, task="train_gan")
+    opened.require_stage("train_gan", task="train_gan")
     abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))
-    return weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
+    return weights.load_network(stages.export_path(opened, weights.GENERATOR), abstract)
 
 
 def frontal_label25(config: experiment_config.FrontalConfig) -> Float[np.ndarray, "25"]:

@@ -46,7 +46,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir)
+    resolved, opened = experiment.read_run(config, workdir)
     with drive_sources.open_source(resolved.drive) as source:
         drive(avatar.load(resolved, opened), source, resolved, opened)
 

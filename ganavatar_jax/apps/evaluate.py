@@ -5,7 +5,7 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, experiment_config, prepare_data
+from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
 from ganavatar_jax.core import errors, files, image_sequences
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
@@ -31,8 +31,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    evaluate(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        evaluate(resolved, opened)
 
 
 def driving_codes(
@@ -108,6 +108,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
     """
     config = resolved.evaluation
+    begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
     train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
     codes, have = driving_codes(test, person.names, resolved)
@@ -153,7 +154,8 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         fps=config.fps,
         lpips_params={net: lpips.load_params(net) for net in nets},
     )
-    opened.mark_done(STAGE, {"ours": metrics["ours"], "frames": metrics["frames"]})
+    info = {"ours": metrics["ours"], "frames": metrics["frames"]}
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _load_split(

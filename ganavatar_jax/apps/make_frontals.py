@@ -10,6 +10,7 @@ import numpy as np
 
 from ganavatar_jax.apps import (
     avatar,
+    completeness,
     experiment,
     experiment_config,
     prepare_data,
@@ -42,8 +43,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    make(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        make(resolved, opened)
 
 
 def make_reader(resolved: experiment_config.ExperimentConfig) -> estimation.Estimator:
@@ -74,12 +75,13 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
       opened: The run.
 
     Raises:
-      RunError: the GAN has not been trained.
+      RunError: the GAN has not been trained, or for something else.
       EstimatorError: the estimator cannot be set up, or reads too few renders.
 
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
     config = resolved.frontal
+    begun = completeness.begin(STAGE, resolved, opened)
     g = avatar.load_generator(resolved, opened)
     estimator = make_reader(resolved)
     seeds = config.first_seed + np.arange(config.count)
@@ -121,7 +123,7 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         opened.folder("samples", "frontals") / "frontals.png",
         media.tile_sheet(frames[:64], columns=8),
     )
-    opened.mark_done(STAGE, info)
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _read_codes(

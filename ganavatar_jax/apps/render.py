@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config, prepare_data
+from ganavatar_jax.apps import (
+    avatar,
+    completeness,
+    evaluate,
+    experiment,
+    experiment_config,
+    prepare_data,
+)
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras, trajectories
@@ -32,8 +39,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    render(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        render(resolved, opened)
 
 
 def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
@@ -49,6 +56,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     Source: ours.
     """
     config = resolved.render
+    begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
     folder = opened.folder("samples", "render")
     intrinsics = cameras.from_label25(jnp.asarray(person.frontal_label25)).intrinsics
@@ -77,7 +85,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
         media.contact_sheet({f"view {i + 1}": around[i : i + 1] for i in range(_TURN_VIEWS)}),
     )
     media.save_png(folder / "expressions.png", _expression_sheet(person, config))
-    opened.mark_done(STAGE, {"frames": config.frames})
+    completeness.finish(begun, resolved, opened, {"frames": config.frames})
 
 
 def _expression_sheet(

@@ -51,6 +51,12 @@ def start_logging() -> None:
     """Sends this package's messages to stderr, and of other packages only warnings."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("ganavatar_jax").setLevel(logging.INFO)
+    logging.getLogger("absl").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leaves out what orbax's threads log with a traceback and raise as well, e.g. a full disk."""
+    return not (record.exc_info and "orbax" in pathlib.Path(record.pathname).parts)
 
 
 def start_jax(config: ml_collections.ConfigDict) -> None:

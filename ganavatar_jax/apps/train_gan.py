@@ -10,13 +10,20 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import experiment, experiment_config, prepare_data, weights
+from ganavatar_jax.apps import (
+    completeness,
+    earlier_training,
+    experiment,
+    experiment_config,
+    prepare_data,
+    weights,
+)
 from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.runs import environment, run_dir
 from ganavatar_jax.training import loop, parallel, recon_step, state
 
 STAGE = loop.STAGE
@@ -37,8 +44,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    train(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        train(resolved, opened)
 
 
 def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
@@ -83,17 +90,19 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
 
     Raises:
       ConfigError: the batch cannot be shared out to the devices.
-      RunError: the dataset has not been prepared.
+      RunError: the dataset has not been prepared, or no longer stands.
       WeightError: the starting weights do not fit.
 
     Source: GAN-Avatar (Kabadayi et al. 2024); EG3D (Chan et al. 2022).
     """
-    opened.require_stage(prepare_data.STAGE, task="prepare_data")
-    gan = resolved.gan
-    done = opened.stage_done(STAGE)
-    if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
+    begun = completeness.begin(STAGE, resolved, opened)
+    verdict = completeness.judge(STAGE, resolved, opened)
+    if verdict.stands:
+        print(f"{STAGE}: complete")
         return
     layout = lay_out(resolved)
+    earlier_training.settle(begun, verdict, opened)
+    gan = resolved.gan
     table = frame_table.load_split(
         prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
     )
@@ -125,13 +134,13 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
             },
             draw_samples=_sample_drawer(resolved, opened, table),
             profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
+            facts=earlier_training.note(begun),
         ),
     )
     if opened.primary:
         _export(resolved, opened, final)
-    opened.mark_done(
-        STAGE, {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
-    )
+    info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _export(
@@ -267,7 +276,7 @@ def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object
     Source: ours.
     """
     return {
-        "commit": run_dir.describe_commit(),
+        "commit": environment.describe_commit(),
         "gan": dataclasses.asdict(resolved.gan),
         "data": resolved.data.source,
     }

@@ -123,7 +123,7 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
       The normaliser.
 
     Raises:
-      DataFormatError: a key is missing or shapes disagree.
+      DataFormatError: a key is missing, holds something else, or shapes disagree.
 
     Source: ours.
     """
@@ -134,10 +134,16 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
             f"code normaliser: expected keys names, mean, forward, backward; {missing} missing. "
             "Fit it anew."
         )
-    names = tuple(str(name) for name in values["names"])
-    mean, forward, backward = (
-        np.asarray(values[key], np.float32) for key in ("mean", "forward", "backward")
-    )
+    try:
+        names = tuple(str(name) for name in values["names"])
+        mean, forward, backward = (
+            np.asarray(values[key], np.float32) for key in ("mean", "forward", "backward")
+        )
+    except (TypeError, ValueError) as error:
+        raise errors.DataFormatError(
+            f"code normaliser: expected a list of names and lists of numbers ({error}). Fit it "
+            "anew."
+        ) from error
     width = len(names)
     if mean.shape != (width,) or forward.shape[:1] != (width,) or backward.T.shape != forward.shape:
         raise errors.DataFormatError(

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.runs import metric_writer, progress
+from ganavatar_jax.runs import divergence, metric_writer, progress
 from ganavatar_jax.training import (
     checkpoints,
     ema,
@@ -59,12 +59,14 @@ class Outputs:
       writer_options: Arguments of MetricWriter besides stage and resumed_step.
       draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures.
       profile: Folder of the trace of the first iterations, where one is asked for.
+      facts: Saved with each checkpoint, JSON-serialisable.
     """
 
     checkpoints: pathlib.Path
     writer_options: dict[str, Any]
     draw_samples: Callable[[state.GanState, float], None]
     profile: pathlib.Path | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def schedule_at(
@@ -197,6 +199,9 @@ def train(
         profile = profiling.Profile(
             outputs.profile, first=start + 1, count=config.profile_iterations
         )
+        watch = divergence.DivergenceWatch(
+            writer.path, stage=STAGE, names=_SHOWN, advice=checkpoints.DIVERGED_ADVICE
+        )
         with writer, bar, profile:
             if start == 0:
                 outputs.draw_samples(layout.unplace_state(current), 0.0)
@@ -214,18 +219,19 @@ def train(
                     metric_writer.check_finite(values, step=done, stage=STAGE)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
+                    watch.look(done, values, last=done == config.iterations)
                     shown = {k: values[k] for k in _SHOWN if k in values}
                 bar.update(config.batch_size / 1000, metrics=shown)
-                if _crosses(done, config.sample_kimg, config) or done == config.iterations:
-                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 last = done == config.iterations
                 if last or stop.requested or _crosses(done, config.snapshot_kimg, config):
                     saved.save(
                         done,
                         layout.unplace_state(current),
                         data_state=batches.get_state(),
-                        meta={"kimg": kimg},
+                        meta={"kimg": kimg, **outputs.facts},
                     )
+                if last or _crosses(done, config.sample_kimg, config):  # of what was worth saving
+                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 if stop.requested and not last:
                     saved.wait()
                     raise progress.Stopped(

@@ -43,6 +43,42 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_the_block_cannot_read_is_not_told_as_a_failed_write(tmp_path):
+    def write():
+        with files.atomic_path(tmp_path / "image.png") as temporary:
+            temporary.write_bytes((tmp_path / "source.png").read_bytes())
+
+    with pytest.raises(FileNotFoundError, match=r"source\.png"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), OSError("bad data")])
+def test_other_failures_of_the_block_pass_as_they_are(tmp_path, error):
+    with pytest.raises(type(error)) as caught, files.atomic_path(tmp_path / "codes.json"):
+        raise error
+    assert caught.value is error
+
+
+def test_pictures_that_cannot_be_written_are_told_in_one_line(tmp_path):
+    def write():
+        with files.atomic_path(tmp_path / "image.jpg"):
+            raise OSError("encoder error -2 when writing image file")  # of Pillow, on a full disk
+
+    with pytest.raises(errors.RunError, match=r"image\.jpg: cannot be written"):
+        write()
+
+
+def test_two_writers_with_one_process_number_do_not_meet(tmp_path):
+    # Containers that share a folder: each has its own process 1.
+    with files.atomic_path(tmp_path / "a.txt") as one, files.atomic_path(tmp_path / "a.txt") as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(errors.RunError, match="taken: cannot be written"):

@@ -240,9 +240,15 @@ def halve(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (spoil, r'1\.0\.0: record 0 of split "train" is damaged \(.*hash mismatch.*\)\. Delete'),
-        (halve, r'1\.0\.0: record \d+ .*split "train" is damaged \(.+\)\. Delete'),
-        (lambda data: b"", r'1\.0\.0: record \d+ of split "train" is damaged \(.+\)\. Delete'),
+        (
+            spoil,
+            r'1\.0\.0: record 0 of split "train" is damaged \(.*hash mismatch.*\)\. Run',
+        ),
+        (halve, r'1\.0\.0: record \d+ .*split "train" is damaged \(.+\)\. Run'),
+        (
+            lambda data: b"",
+            r'1\.0\.0: record \d+ of split "train" is damaged \(.+\)\. Run',
+        ),
     ],
     ids=["bytes changed", "cut short", "empty"],
 )

@@ -73,3 +73,24 @@ def test_the_config_chooses_the_estimator():
 def test_options_out_of_range_are_config_errors(values):
     with pytest.raises(errors.ConfigError):
         config.resolve(estimator_config.EstimatorConfig, values)
+
+
+def test_an_estimator_is_known_by_its_files(tmp_path):
+    def identify(**options):
+        return estimators.identify(estimator_config.EstimatorConfig(**options))
+
+    codes = tmp_path / "codes.json"
+    codes.write_text("{}")
+    copy = tmp_path / "copy.json"
+    copy.write_text("{}")
+    known = identify(name="precomputed", codes_path=str(codes))
+    assert known is not None
+    assert known == identify(name="precomputed", codes_path=str(copy))
+    copy.write_text("{ }")
+    assert known != identify(name="precomputed", codes_path=str(copy))
+    assert identify(name="precomputed", codes_path=str(tmp_path / "gone.json")) is None
+    assert identify(name="precomputed") is None
+    own = identify(calibration=str(codes))
+    assert len({known, own, identify(), identify(calibration="none")}) == 4
+    assert identify(name="deep3dface", model_path=str(tmp_path / "gone")) is None
+    assert identify(calibration=str(tmp_path / "gone.json")) is None

@@ -35,6 +35,8 @@ _FIELDS = {
 class ExpressionPairs(storage.Builder):
     """Pairs of a frontal image's latent and expression code."""
 
+    TASK = "make_frontals"
+    MEANING = ("names", "metadata")
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, pairs: Mapping[str, Pairs], metadata: Mapping[str, Any], data_dir: str):

@@ -105,7 +105,7 @@ class Records:
         reason = " ".join(str(error).split()) or type(error).__name__
         return errors.DataFormatError(
             f'{self._where}: record {index}{named} of split "{self._split}" is damaged ({reason}). '
-            "Delete this folder and make it again (--task=prepare_data for frames, "
+            "Run the task that makes it again (--task=prepare_data for frames, "
             "--task=make_frontals for expression pairs)."
         )
 
