@@ -18,6 +18,7 @@ import time
 
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.data import data_config, frame_table, records
 from ganavatar_jax.data.builders import gan_frames, storage
@@ -105,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

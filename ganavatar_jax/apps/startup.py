@@ -48,10 +48,7 @@ class DevicesConfig:
 
 
 def start_logging() -> None:
-    """Sends this package's messages to stderr, and of other packages only warnings.
-
-    Source: ours.
-    """
+    """Sends this package's messages to stderr, and of other packages only warnings."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("ganavatar_jax").setLevel(logging.INFO)
     logging.getLogger("absl").addFilter(_is_news)
@@ -73,8 +70,6 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
     Raises:
       ConfigError: one of the keys is missing or wrong.
       BackendError: the installed JAX computes wrong.
-
-    Source: ours.
     """
     for name in ("devices", "compile_cache"):
         if name not in config:
@@ -108,8 +103,6 @@ def settle_arithmetic(matmul_precision: MatmulPrecision = "highest") -> None:
 
     Raises:
       BackendError: the installed JAX computes wrong.
-
-    Source: ours.
     """
     import jax
 
@@ -147,8 +140,6 @@ def find_cache_folder() -> pathlib.Path | None:
     Returns:
       JAX_COMPILATION_CACHE_DIR if set, else ~/.cache/ganavatar_jax/xla; None, with a logged
       line, when it cannot be written.
-
-    Source: ours.
     """
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     try:

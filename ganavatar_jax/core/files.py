@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from jaxtyping import UInt8  # core.arrays would import JAX, before it is known to be needed
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import UInt8
 
 # What the system answers when there is no room for, or no way to, what is being written.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

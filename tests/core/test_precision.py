@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.geometry import boxes, cameras, rays, rotations, similarity, trajectories
+from ganavatar_jax.geometry import boxes, cameras, rays, rotations, trajectories
 from ganavatar_jax.metrics import image as image_metrics
 from ganavatar_jax.metrics import inception, lpips
 from ganavatar_jax.models import face_reader
@@ -30,10 +30,6 @@ CAMERAS = cameras.Camera(jnp.asarray(POSES), jnp.asarray(np.stack([LENS, LENS]))
 LABELS = cameras.to_label25(CAMERAS)
 ORIGINS, DIRECTIONS = rays.pixel_rays(CAMERAS.cam2world, CAMERAS.intrinsics, resolution=4)
 POINTS = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
-MAP = similarity.Similarity(
-    jnp.asarray(2.0), jnp.asarray(POSES[0, :3, :3]), jnp.asarray([0.1, 0.2, 0.3])
-)
-MAPS = jax.tree.map(lambda x: jnp.stack([x, x]), MAP)
 ANGLES = jnp.asarray([10.0, 20.0])
 AROUND = {"radius": 2.7, "intrinsics": LENS}
 
@@ -47,42 +43,14 @@ GEOMETRY = {
     cameras.look_at: lambda: cameras.look_at(ANGLES, ANGLES, radius=2.7),
     cameras.look_at_from: lambda: cameras.look_at_from(POINTS[:, 0], POINTS[:, 1]),
     cameras.intrinsics: lambda: cameras.intrinsics(ANGLES),
-    cameras.fov_to_intrinsics: lambda: cameras.fov_to_intrinsics(ANGLES),
     cameras.yaw_pitch_deg: lambda: cameras.yaw_pitch_deg(POSES),
     cameras.project: lambda: cameras.project(CAMERAS, POINTS),
-    cameras.invert_rigid: lambda: cameras.invert_rigid(POSES),
     rays.pixel_rays: lambda: rays.pixel_rays(CAMERAS.cam2world, CAMERAS.intrinsics, resolution=4),
     rotations.from_axis_angle: lambda: rotations.from_axis_angle(POINTS),
-    rotations.to_quaternion: lambda: rotations.to_quaternion(POSES[:, :3, :3]),
-    rotations.from_quaternion: lambda: rotations.from_quaternion(jnp.eye(4)),
-    rotations.slerp: lambda: rotations.slerp(
-        POSES[:, :3, :3], POSES[::-1, :3, :3], jnp.asarray([0.2, 0.7])
-    ),
-    similarity.similarity_from_points: lambda: similarity.similarity_from_points(
-        POINTS[0], POINTS[1]
-    ),
-    similarity.similarity_from_matrix: lambda: similarity.similarity_from_matrix(POSES),
-    similarity.scale_only: lambda: similarity.scale_only(MAP),
-    similarity.transform_points: lambda: similarity.transform_points(POINTS, MAPS),
-    similarity.transform_camera: lambda: similarity.transform_camera(CAMERAS, MAP),
-    trajectories.orbit: lambda: trajectories.orbit(3, **AROUND),
-    trajectories.ellipse: lambda: trajectories.ellipse(3, **AROUND),
-    trajectories.figure_eight: lambda: trajectories.figure_eight(3, **AROUND),
-    trajectories.interpolate: lambda: trajectories.interpolate(CAMERA, CAMERA, 3),
+    trajectories.orbit: lambda: trajectories.orbit(3, radius=2.7, intrinsics=LENS),
     trajectories.around: lambda: trajectories.around(CAMERA, ANGLES, ANGLES),
 }
-MULTIPLY = {
-    cameras.project,
-    cameras.invert_rigid,
-    rays.pixel_rays,
-    rotations.from_axis_angle,
-    similarity.similarity_from_points,
-    similarity.similarity_from_matrix,
-    similarity.transform_points,
-    similarity.transform_camera,
-    trajectories.interpolate,
-    trajectories.around,
-}
+MULTIPLY = {cameras.project, rays.pixel_rays, rotations.from_axis_angle, trajectories.around}
 
 IMAGES = np.zeros((2, 64, 64, 3), np.float32)
 TURNS = jnp.broadcast_to(jnp.eye(3), (2, 3, 3))
@@ -140,7 +108,7 @@ def test_geometry_multiplies_in_full_precision(function):
 
 
 def test_no_function_of_the_geometry_is_left_out():
-    modules = (boxes, cameras, rays, rotations, similarity, trajectories)
+    modules = (boxes, cameras, rays, rotations, trajectories)
     of_jax = {ROOT / "geometry" / f"{m.__name__.rpartition('.')[2]}.py" for m in modules}
     assert of_jax == {p for p in (ROOT / "geometry").glob("*.py") if "jax.numpy" in p.read_text()}
     public = {
