@@ -6,15 +6,15 @@ frames = avatar.render(avatar.encode(codes), label25)
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import completeness, experiment_config, stages, weights
-from ganavatar_jax.core import chunks, errors, images, portable
+from ganavatar_jax.apps import completeness, experiment_config, stages, startup, weights
+from ganavatar_jax.core import chunks, errors, images, jax_check, portable
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.core.readers import json_files
@@ -40,6 +40,8 @@ class Avatar:
       normalizer: What it applies to codes.
       mean_w: Mean w its output is added to.
       frontal_label25: The frontal camera it was trained with.
+      matmul_precision: How its networks multiply, see `startup.DevicesConfig`; for this avatar
+        only, whatever the process is set to.
     """
 
     g: Mapping[str, Any]
@@ -49,6 +51,7 @@ class Avatar:
     normalizer: normalization.CodeNormalizer
     mean_w: Float[np.ndarray, " d"]
     frontal_label25: Float[np.ndarray, "25"]
+    matmul_precision: startup.MatmulPrecision = "highest"
 
     @classmethod
     def load(cls, workdir: str | pathlib.Path) -> "Avatar":
@@ -64,9 +67,11 @@ class Avatar:
           RunError: the folder holds no finished avatar, or a mapping of another generator.
           ConfigError: its config is of another version.
           WeightError: its weights are damaged.
+          BackendError: the installed JAX computes wrong.
 
         Source: ours.
         """
+        jax_check.require_right_sums()
         path = pathlib.Path(workdir)
         if not (path / "config.json").is_file():
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
@@ -90,9 +95,11 @@ class Avatar:
 
         Raises:
           WeightError: a file is damaged, of another kind, or the two do not fit each other.
+          BackendError: the installed JAX computes wrong.
 
         Source: ours.
         """
+        jax_check.require_right_sums()
         path = pathlib.Path(generator_file)
         metadata = portable.read_metadata(path)
         if metadata.get("kind") != "generator":
@@ -169,7 +176,8 @@ class Avatar:
                 self.mapping, jnp.asarray(self.mean_w), c, self.mapping_config
             )
         )
-        return np.asarray(predict(jnp.asarray(normalized, jnp.float32)))
+        with jax.default_matmul_precision(self.matmul_precision):
+            return np.asarray(predict(jnp.asarray(normalized, jnp.float32)))
 
     def render(
         self,
@@ -206,10 +214,32 @@ class Avatar:
                 f"label25 must be [{len(w)}, 25], one camera a frame of w, or [25], one for all; "
                 f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
             )
-        image = chunks.map_in_chunks(
-            lambda arrays: self._draw(dict(self.g), *arrays), (w, label25), chunk=batch_size
-        )
-        return images.to_u8(image)
+        with jax.default_matmul_precision(self.matmul_precision):
+            return chunks.map_in_chunks(
+                lambda arrays: images.to_u8(self._draw(dict(self.g), *arrays)),
+                (w, label25),
+                chunk=batch_size,
+            )
+
+    def stream(
+        self, w: Float[np.ndarray, "f d"], label25: Float[np.ndarray, "f 25"], *, batch_size: int
+    ) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
+        """Renders as many frames as one likes, a batch in memory at a time.
+
+        Args:
+          w: One latent a frame.
+          label25: One camera a frame.
+          batch_size: Frames rendered at once.
+
+        Yields:
+          Images, 0..255, as `render` returns them; the last batch may be smaller.
+
+        Source: EG3D (Chan et al. 2022).
+        """
+        for start in range(0, len(w), batch_size):
+            # All batches have one size: what fills up the last one is thrown away.
+            rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
+            yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
 
     def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         own_mean = np.asarray(self.normalizer.mean)
@@ -251,7 +281,8 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     """
     completeness.check_avatar(resolved, opened)
     g = load_generator(resolved, opened)
-    return _assemble(g, resolved.generator, stages.export_path(opened, MAPPING_FILE))
+    found = _assemble(g, resolved.generator, stages.export_path(opened, MAPPING_FILE))
+    return dataclasses.replace(found, matmul_precision=resolved.devices.matmul_precision)
 
 
 def _assemble(

@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files, image_sequences
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
@@ -110,8 +110,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     config = resolved.evaluation
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
-    folder = prepare_data.dataset_folder(opened)
-    train, test = frame_table.load_split(folder, "train"), frame_table.load_split(folder, "test")
+    train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
     codes, have = driving_codes(test, person.names, resolved)
     rows = np.flatnonzero(have)[:: config.stride]
     experiment.refuse_empty(
@@ -119,10 +118,11 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     )
     codes, label25 = codes[rows], test.label25[rows]
     w = person.encode(codes, statistics=driver_statistics(codes, config))
-    ours = person.render(w, label25, batch_size=config.batch_size)
+    truth = image_sequences.Rows(test.image, rows)
+    ours = _render(person, w, label25, resolved, opened)
     frame_ids = tuple(test.frame_id[row] for row in rows)
     held_out = evaluation_report.HeldOut(
-        truth_u8=test.image[rows],
+        truth_u8=truth,
         ours_u8=ours,
         frame_ids=frame_ids,
         label25=label25,
@@ -140,7 +140,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         held_out,
         baselines={
             "mean_image": baselines.mean_image(train.image)[None],
-            "nearest_frame": train.image[nearest],
+            "nearest_frame": image_sequences.Rows(train.image, nearest),
         },
         protocol={
             "task": "self-reenactment of held-out frames",
@@ -156,6 +156,29 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     )
     info = {"ours": metrics["ours"], "frames": metrics["frames"]}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _load_split(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir, name: str
+) -> frame_table.FrameTable:
+    folder, limit_mb = prepare_data.dataset_folder(opened), resolved.data.cache_limit_mb
+    return frame_table.load_split(folder, name, cache_limit_mb=limit_mb)
+
+
+def _render(
+    person: avatar.Avatar,
+    w: np.ndarray,
+    label25: np.ndarray,
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> np.ndarray:
+    """Renders all frames into memory or, beyond the limit of a split's images, onto the disk."""
+    batch_size = resolved.evaluation.batch_size
+    size = 3 * person.g_config.img_resolution**2 * len(w)
+    if size <= resolved.data.cache_limit_mb * 2**20:
+        return person.render(w, label25, batch_size=batch_size)
+    batches = person.stream(w, label25, batch_size=batch_size)
+    return files.stack_on_disk(opened.folder("evaluation"), batches)
 
 
 def _read_back(

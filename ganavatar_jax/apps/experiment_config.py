@@ -7,7 +7,7 @@ from ganavatar_jax.apps import startup
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.models import discriminator_config, generator_config
-from ganavatar_jax.training import backends, gan_config, mapping_config
+from ganavatar_jax.training import backends, gan_config, mapping_config, phase_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,3 +220,9 @@ class ExperimentConfig:
                 f"data.resolution, generator.img_resolution and discriminator.img_resolution must "
                 f"be equal; got {sides[0]}, {sides[1]} and {sides[2]}."
             )
+        _ = self.gan_step  # refuses what does not fit together
+
+    @property
+    def gan_step(self) -> phase_config.StepOptions:
+        """What the phases of the GAN training take."""
+        return phase_config.StepOptions(self.gan, self.generator, self.discriminator)

@@ -17,7 +17,7 @@ from ganavatar_jax.apps import (
     train_gan,
     weights,
 )
-from ganavatar_jax.core import chunks, errors, images, rng
+from ganavatar_jax.core import chunks, errors, image_sequences, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimation, estimators
@@ -87,8 +87,7 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     seeds = config.first_seed + np.arange(config.count)
     label25 = avatar.frontal_label25(config)
     z = _latents(seeds, resolved, opened)
-    w, rendered = _render(g, z, seeds, label25, config, resolved.generator)
-    frames = images.to_u8(rendered)
+    w, frames = _render(g, z, seeds, label25, config, resolved.generator)
     readings = _read_codes(estimator, frames, seeds)
     found = np.flatnonzero(readings.found)
     if len(found) < _MIN_PAIRS:
@@ -155,7 +154,9 @@ def _latents(
         )
     abstract = weights.abstract_encoder(gan.reconstruction.encoder, g_config)
     e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     # A random frame for every seed, without repetition as long as there are enough frames.
     order = np.random.default_rng(resolved.frontal.first_seed).permutation(len(table.frame_id))
     chosen = order[np.arange(len(seeds)) % len(order)]
@@ -166,9 +167,8 @@ def _latents(
         return encoder.apply(e, image, label25, gan.reconstruction.encoder, z_dim=g_config.z_dim)
 
     chunk = min(resolved.frontal.batch_size, len(seeds))
-    encoded = chunks.map_in_chunks(
-        lambda arrays: encode(e, *arrays), (table.image[chosen], table.label25[chosen]), chunk=chunk
-    )
+    frames = image_sequences.Rows(table.image, chosen), table.label25[chosen]
+    encoded = chunks.map_in_chunks(lambda arrays: encode(e, *arrays), frames, chunk=chunk)
     return np.asarray(encoded)
 
 
@@ -201,8 +201,9 @@ def _render(
         config.count, unit="frame", title="frontals", every_s=10, compiles=True
     ) as bar:
 
-        def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
-            result = jax.block_until_ready(draw(g, *arrays))
+        def counted(arrays: Any) -> tuple[jax.Array, np.ndarray]:
+            w, image = draw(g, *arrays)
+            result = w, images.to_u8(image)
             bar.update(min(len(arrays[0]), config.count - bar.done))
             return result
 

@@ -63,9 +63,11 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def _run_all(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Runs the stages of an open run."""
     # What later stages lack is told now, not after the earlier ones.
-    if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
-        weights.locate(resolved.gan.init)
     due = [n for n, _ in _STAGES if not completeness.judge(n, resolved, opened).stands]
+    if train_gan.STAGE in due:
+        train_gan.lay_out(resolved)
+        if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
+            weights.locate(resolved.gan.init)
     if {train_gan.STAGE, make_frontals.STAGE} & set(due):
         make_frontals.make_reader(resolved)
     for name, stage in _STAGES:

@@ -62,7 +62,9 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     intrinsics = cameras.from_label25(jnp.asarray(person.frontal_label25)).intrinsics
     path = trajectories.orbit(config.frames, radius=config.radius, intrinsics=intrinsics)
     labels = np.asarray(cameras.to_label25(path))
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "test")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "test", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     codes, have = evaluate.driving_codes(table, person.names, resolved)
     codes = codes[have]
     statistics = evaluate.driver_statistics(codes, resolved.evaluation)

@@ -22,9 +22,10 @@ LENGTH_OPTIONS = (
     "gan.snapshot_kimg",
     "gan.sample_kimg",
     "gan.log_iterations",
+    "gan.profile_iterations",
 )
 RATE_OPTIONS = ("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma")
-COMPUTING_OPTIONS = ("gan.microbatch", "generator.render.ray_chunk")
+COMPUTING_OPTIONS = ("gan.microbatch", "generator.render.ray_chunk", "data.cache_limit_mb")
 
 # Where files of the estimator are does not matter, nor how many threads read.
 _ESTIMATOR_PLACES = (

@@ -180,6 +180,7 @@ def check_fit(
 
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a safetensors file and turns what the library says of a bad one into our error."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
@@ -204,6 +205,7 @@ def _check_names(tree: Mapping[str, Any]) -> None:
 
 
 def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, Any]:
+    """Reads our part of the header; other writers of safetensors have none."""
     if _ENTRY not in entries:
         raise errors.WeightError(
             f'{path}: expected weights in the format "{FORMAT}"; the header does not name it. '
@@ -226,6 +228,7 @@ def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, An
 def _check_digests(
     path: pathlib.Path, tensors: Mapping[str, np.ndarray], digests: Mapping[str, Any]
 ) -> None:
+    """Refuses tensors whose bytes are not those that were saved, or whose names clash."""
     branches = {
         name.rsplit(".", depth)[0] for name in tensors for depth in range(1, name.count(".") + 1)
     }

@@ -103,7 +103,7 @@ def full() -> ml_collections.ConfigDict:
                 "period_s": 8.0,
                 "batch_size": 8,
             },
-            "devices": {"cpu_virtual": 0, "distributed": False},
+            "devices": {"cpu_virtual": 0, "distributed": False, "matmul_precision": "highest"},
             "parallel": "jit",
             "compile_cache": True,
             "tensorboard": True,
@@ -235,7 +235,8 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.generator.render.update({"depth_resolution": 4, "depth_resolution_importance": 4})
     config.discriminator.update({"img_resolution": 32, "channel_base": 128, "channel_max": 8})
-    # Three iterations, so that every phase runs, also after a warm-up of one; up to eight devices.
+    config.discriminator.mbstd_block_size = 1  # up to eight devices share a batch of eight
+    # Three iterations, so that every phase runs, also after a warm-up of one.
     config.gan.update(
         {
             "init": "",

@@ -133,6 +133,7 @@ def save(path: str | os.PathLike[str], calibration: Calibration, *, digits: int 
 
 
 def _from_json(text: str, *, place: str) -> Calibration:
+    """Reads a calibration whose table fits its own names."""
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:

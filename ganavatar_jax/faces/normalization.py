@@ -2,18 +2,17 @@
 
 Coefficients differ a hundredfold in spread (MediaPipe's cheekPuff stays below 0.001). Either each
 is standardised, or their principal components are. Fitted on training codes, kept beside the
-network, applied to any code with the same names. `apply` and `invert` use operators only, so they
-also work on traced JAX arrays.
+network, applied to any code with the same names. `apply` uses operators only, so it also works on
+traced JAX arrays.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from ganavatar_jax.core import errors, files
+from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Array, Float
 
 
@@ -48,20 +47,6 @@ class CodeNormalizer:
           for coefficients that hardly vary).
         """
         return (codes - self._mean_like(codes)) @ self.forward
-
-    def invert(
-        self, normalized: Float[np.ndarray | Array, "*b k"]
-    ) -> Float[np.ndarray | Array, "*b e"]:
-        """Maps normalised codes back.
-
-        Args:
-          normalized: Normalised codes.
-
-        Returns:
-          Codes; exact unless components were dropped, then the nearest codes they span.
-        """
-        codes = normalized @ self.backward
-        return codes + self._mean_like(codes)
 
     def _mean_like(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray, "*ones e"]:
         return self.mean[(None,) * (codes.ndim - 1)]  # JAX may be set to refuse rank promotion.
@@ -166,43 +151,3 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
             f"[k {width}]; got {mean.shape}, {forward.shape}, {backward.shape}. Fit it anew."
         )
     return CodeNormalizer(names, mean, forward, backward)
-
-
-def save_npz(path: str | os.PathLike[str], normalizer: CodeNormalizer) -> None:
-    """Writes a normaliser to an NPZ file, exactly.
-
-    Args:
-      path: File to write, ending in .npz.
-      normalizer: What to write.
-
-    Raises:
-      RunError: the file cannot be written.
-
-    Source: ours.
-    """
-    with files.atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            names=np.array(normalizer.names),
-            mean=normalizer.mean,
-            forward=normalizer.forward,
-            backward=normalizer.backward,
-        )
-
-
-def load_npz(path: str | os.PathLike[str]) -> CodeNormalizer:
-    """Reads a normaliser written by `save_npz`.
-
-    Args:
-      path: The file.
-
-    Returns:
-      The normaliser.
-
-    Raises:
-      DataFormatError: a key is missing or shapes disagree.
-
-    Source: ours.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        return from_dict(dict(arrays))

@@ -20,14 +20,15 @@ import jax
 import numpy as np
 
 import ganavatar_jax
-from ganavatar_jax.core import files
-from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.core import files, image_sequences
+from ganavatar_jax.core.arrays import Bool, Float
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import expression, face_regions, lpips, per_frame
 from ganavatar_jax.reports import media
 
 MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
 SHEET_ROWS = 6
+_REGION_FRAMES = 32  # measured at once; bounds memory
 _SHEET_TILE_PX = 192
 _VIDEO_TILE_PX = 256
 _ERROR_FULL_SCALE = 64  # Mean absolute error over RGB, of 255, that is drawn white.
@@ -62,7 +63,7 @@ class HeldOut:
     """Held-out frames, what the avatar made of them, and what they were driven by.
 
     Attributes:
-      truth_u8: Real frames, 0..255.
+      truth_u8: Real frames, 0..255, [f h w 3].
       ours_u8: Rendered frames, same size.
       frame_ids: Name or number of each frame.
       label25: Camera labels.
@@ -71,8 +72,8 @@ class HeldOut:
       code_names: Names of the coefficients; may be empty without codes.
     """
 
-    truth_u8: UInt8[np.ndarray, "f h w 3"]
-    ours_u8: UInt8[np.ndarray, "f h w 3"]
+    truth_u8: image_sequences.Images
+    ours_u8: image_sequences.Images
     frame_ids: Sequence[str | int]
     label25: Float[np.ndarray, "f 25"]
     codes_driving: Float[np.ndarray, "f e"] | None = None
@@ -104,13 +105,13 @@ def write_report(
     folder: str | pathlib.Path,
     held_out: HeldOut,
     *,
-    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    baselines: Mapping[str, image_sequences.Images],
     protocol: Mapping[str, Any],
     fps: int | float,
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
     chunk: int = 8,
 ) -> dict[str, Any]:
-    """Measures held-out frames and writes the evaluation folder.
+    """Measures held-out frames and writes the evaluation folder, a few frames at a time.
 
     Args:
       folder: Where to write; created, files of an earlier report are replaced.
@@ -168,6 +169,7 @@ def write_report(
 def _correlate(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
 ) -> tuple[dict[str, dict[str, float | None] | None], int]:
+    """Compares codes near the front only: beyond, the estimator guesses."""
     if held_out.codes_driving is None or held_out.codes_read_back is None:
         return {"code_correlation": None, "code_correlation_both_sides": None}, 0
     yaw, pitch = np.radians(angles).T
@@ -186,20 +188,28 @@ def _correlate(
 
 
 def _measure_regions(
-    held_out: HeldOut, candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]]
+    held_out: HeldOut, candidates: Mapping[str, image_sequences.Images]
 ) -> dict[str, dict[str, float | None]]:
-    truth, label25 = held_out.truth_u8, held_out.label25
-    measured: dict[str, dict[str, float | None]] = {}
-    for region, where in face_regions.REGIONS.items():
-        measured[region] = {}
+    count = len(held_out.truth_u8)
+    values = {
+        region: {name: np.empty(count) for name in candidates} for region in face_regions.REGIONS
+    }
+    for start in range(0, count, _REGION_FRAMES):
+        part = slice(start, start + _REGION_FRAMES)
+        truth, label25 = held_out.truth_u8[part], held_out.label25[part]
         for name, candidate in candidates.items():
-            values = face_regions.psnr(candidate, truth, label25, where)
-            seen = values[~np.isnan(values)]
-            measured[region][name] = float(seen.mean()) if len(seen) else None
+            shown = candidate[part] if len(candidate) == count else candidate[:]
+            for region, where in face_regions.REGIONS.items():
+                values[region][name][part] = face_regions.psnr(shown, truth, label25, where)
+    measured: dict[str, dict[str, float | None]] = {}
+    for region, columns in values.items():
+        seen = {name: column[~np.isnan(column)] for name, column in columns.items()}
+        measured[region] = {n: float(v.mean()) if len(v) else None for n, v in seen.items()}
     return measured
 
 
 def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> dict[str, Any]:
+    """Says what the numbers mean and what computed them, for whoever finds the file alone."""
     measured = {f"lpips_{net}" for net in lpips_params}
     return {
         "definitions": {
@@ -240,16 +250,17 @@ def _write_csv(
 def _draw_sheet(
     held_out: HeldOut,
     angles: Float[np.ndarray, "f 2"],
-    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    baselines: Mapping[str, image_sequences.Images],
     ours: Mapping[str, Float[np.ndarray, " f"]],
 ) -> media.PictureU8:
+    """Draws the same frames in every column, spread over the held-out ones."""
     count = len(held_out.truth_u8)
     rows = np.unique(np.round(np.linspace(0, count - 1, min(SHEET_ROWS, count))).astype(int))
     truth, render = held_out.truth_u8[rows], held_out.ours_u8[rows]
     error = np.abs(truth.astype(np.float32) - render).mean(axis=-1)
     columns = {"truth": truth, "ours": render}
     for name, images_u8 in baselines.items():
-        shown = images_u8[rows] if len(images_u8) == count else images_u8.repeat(len(rows), axis=0)
+        shown = images_u8[rows if len(images_u8) == count else np.zeros_like(rows)]
         columns[name.replace("_", " ")] = shown
     columns[f"abs error of ours\n(white: {_ERROR_FULL_SCALE} of 255)"] = media.heat_map(
         error, full_scale=_ERROR_FULL_SCALE

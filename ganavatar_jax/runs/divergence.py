@@ -1,4 +1,4 @@
-"""Warns where losses are far above those a training started with: finite, but no longer learning."""
+"""Warns where losses are far above those a training started with: finite, yet not learning."""
 
 import logging
 import math

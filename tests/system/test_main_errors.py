@@ -52,6 +52,7 @@ def user_folder(tmp_path, monkeypatch):
 def call(user_folder, repo_root):
     environment = os.environ | {"PYTHONPATH": str(repo_root)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user's is
 
     def run(*arguments, task=None, program=None, **variables):
         start = ["-m", "ganavatar_jax.main"] if task is None else ["-c", WITH_TASK, task]
@@ -198,6 +199,26 @@ def test_the_config_sets_the_virtual_devices_and_the_compile_cache(call, tmp_pat
         JAX_PLATFORMS="cpu",
     )
     assert result.stdout.split() == ["3", str(tmp_path / ".cache" / "ganavatar_jax" / "xla")]
+
+
+@pytest.mark.system
+def test_what_comes_from_the_compile_cache_is_not_commented_on(call, tmp_path):
+    compile_one = (
+        "import jax; jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0); "
+        "print(jax.jit(lambda x: x @ x + 1)(jax.numpy.eye(8)).sum())"
+    )
+    settings = {"HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    for _ in range(2):
+        result = call(
+            "--config=config.py",
+            "--workdir=run",
+            "--config.compile_cache=true",
+            task=compile_one,
+            **settings,
+        )
+        assert result.stdout == "72.0\n"
+        assert result.stderr == ""
+    assert list((tmp_path / ".cache" / "ganavatar_jax" / "xla").iterdir())
 
 
 @pytest.mark.system

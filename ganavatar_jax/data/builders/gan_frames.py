@@ -62,6 +62,7 @@ class GanFrames(storage.Builder):
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        """Declares the features of this capture: mattes and codes only where it has some."""
         side = self._stored_metadata["resolution"]
         features = {
             "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
@@ -82,6 +83,7 @@ class GanFrames(storage.Builder):
         return {name: self._generate_examples(name) for name, f in self._frames.items() if f}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields frames as they are stored; a frame without a code gets zeros and says so."""
         length = len(self._stored_metadata["expression_names"])
         for index, reference in enumerate(self._frames[split]):
             frame = self._canonical(reference)
@@ -212,6 +214,7 @@ def _build(
     metadata: Mapping[str, Any],
     progress: Progress | None,
 ) -> None:
+    """Makes frames one at a time for the builder: a capture never lies in memory."""
     train, test = splits.split_frames(capture, config.split)
     total = len(train) + len(test)
     background = canonicalize.resolve_background(capture, config)
@@ -251,6 +254,7 @@ def _file_digests(config: data_config.AlignConfig) -> list[str]:
 
 
 def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:
+    """Describes the dataset; its fingerprint tells whether another call would make the same."""
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
-from ganavatar_jax.data.builders import contents
+from ganavatar_jax.data.builders import contents, stored_records
 from ganavatar_jax.runs import owner
 
 _LOG = logging.getLogger(__name__)
@@ -259,7 +259,9 @@ def dataset_folder(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> p
     return pathlib.Path(dataset_dir) / builder.name / str(builder.VERSION)
 
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]) -> Any:
+def open_split(
+    builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]
+) -> stored_records.Records:
     """Opens one split as a random-access source whose images stay encoded.
 
     Args:
@@ -268,7 +270,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
       images: Features that hold images.
 
     Returns:
-      A sequence of dicts; to read one that is damaged raises a DataFormatError with its number.
+      Its examples, as dicts; to read one that is damaged raises a DataFormatError with its number.
 
     Raises:
       DataFormatError: the dataset has no such split.
@@ -280,32 +282,11 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
             f'{builder.data_dir}: there is no split "{split}"; it has '
             f"{', '.join(sorted(builder.info.splits))}. Change data.split and prepare again."
         )
-    skip = {name: tfds.decode.SkipDecoding() for name in images}
     try:
-        # TFDS decorates the method in a way that hides its parameters.
-        source = builder.as_data_source(split, decoders=skip)  # type: ignore[reportCallIssue]
+        return stored_records.Records(builder, split, images)
     except (OSError, RuntimeError, ValueError) as error:  # array_record knows RuntimeError alone
         where = f'split "{split}": {_first_line(error)}'
         raise _damaged(pathlib.Path(builder.data_dir), where, _task(builder)) from error
-    return _Split(source, builder, split)
-
-
-class _Split:
-    """A split whose damaged records are named."""
-
-    def __init__(self, source: Any, builder: tfds.core.DatasetBuilder, split: str):
-        self._source, self._builder, self._split = source, builder, split
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            return self._source[index]
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            where = f'record {index} of split "{self._split}": {_first_line(error)}'
-            folder = pathlib.Path(self._builder.data_dir)
-            raise _damaged(folder, where, _task(self._builder)) from error
 
 
 def _task(builder: tfds.core.DatasetBuilder) -> str:
@@ -329,21 +310,6 @@ def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "png", compress_level=1)
     buffer.seek(0)
     return buffer
-
-
-def decode_png(data: bytes) -> UInt8[np.ndarray, "h w *c"]:
-    """Decodes what `encode_png` made.
-
-    Args:
-      data: The file.
-
-    Returns:
-      Pixels; grey ones have no channel axis.
-
-    Source: ours.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image)
 
 
 def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
