@@ -12,7 +12,7 @@ from PIL import Image
 from ganavatar_jax import main
 from ganavatar_jax.core import portable, trees
 from ganavatar_jax.data.builders import expression_pairs
-from helpers import compiled
+from helpers import compiled, smoke
 
 pytestmark = pytest.mark.system
 
@@ -20,28 +20,13 @@ STAGES = ("prepare_data", "train_gan", "make_frontals", "train_mapping", "evalua
 METRICS = ("l2", "psnr", "ssim", "lpips_alex", "lpips_vgg")
 
 
-def command(repo_root, workdir, *options):
-    return [
-        "main",
-        f"--config={repo_root / 'configs' / 'quickstart.py'}:smoke",
-        f"--workdir={workdir}",
-        "--config.compile_cache=false",  # the tests have their own
-        "--config.devices.cpu_virtual=0",  # and their own devices
-        "--config.evaluation.lpips_vgg=true",
-        # With the encoder, so that every phase runs.
-        "--config.gan.reconstruct=true",
-        "--config.frontal.latents=encoder",
-        *options,
-    ]
+command = smoke.command
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, repo_root):
+def workdir(smoke_run):
     """A run folder after the whole method."""
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    with compiled.quickly():
-        assert main.main(command(repo_root, folder)) == 0
-    return folder
+    return smoke_run
 
 
 def picture(path):
