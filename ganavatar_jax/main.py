@@ -25,8 +25,6 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
       The exit code.
-
-    Source: ours.
     """
     try:
         asked = command_line.parse(argv)
@@ -51,10 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """Runs the process's own command line and exits; the console command.
-
-    Source: ours.
-    """
+    """Runs the process's own command line and exits; the console command."""
     sys.exit(main(sys.argv))
 
 

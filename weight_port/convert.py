@@ -48,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       Exit code: 0, or 2 after a one-line error.
-
-    Source: ours.
     """
     parser = _make_parser()
     options = parser.parse_args(arguments)

@@ -109,8 +109,6 @@ def export_names(
 
     Raises:
       WeightError: Variables are missing, unexpected or misshapen.
-
-    Source: ours.
     """
     flat = {name: np.asarray(leaf) for name, leaf in trees.flatten_names(variables["params"])}
     first, mean_w = flat["network.0.weight"], np.asarray(variables["buffers"]["mean_w"])

@@ -55,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       Exit code: 0 where nothing differs, 1 where something does, 2 after a one-line error.
-
-    Source: ours.
     """
     parser = argparse.ArgumentParser(prog="python -m weight_port.verify", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

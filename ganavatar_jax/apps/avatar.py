@@ -70,8 +70,6 @@ class Avatar:
           ConfigError: its config is of another version.
           WeightError: its weights are damaged.
           BackendError: the installed JAX computes wrong.
-
-        Source: ours.
         """
         jax_check.require_right_sums()
         path = pathlib.Path(workdir)
@@ -98,8 +96,6 @@ class Avatar:
         Raises:
           WeightError: a file is damaged, of another kind, or the two do not fit each other.
           BackendError: the installed JAX computes wrong.
-
-        Source: ours.
         """
         jax_check.require_right_sums()
         path = pathlib.Path(generator_file)
@@ -309,8 +305,6 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     Raises:
       RunError: the mapping has not been trained, or through another generator.
       WeightError: the weights are damaged.
-
-    Source: ours.
     """
     completeness.check_avatar(resolved, opened)
     g = load_generator(resolved, opened)
@@ -365,8 +359,6 @@ def load_generator(
     Raises:
       RunError: the GAN has not been trained.
       WeightError: the weights are damaged.
-
-    Source: ours.
     """
     opened.require_stage("train_gan", task="train_gan")
     abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))

@@ -48,8 +48,6 @@ def parse(argv: Sequence[str]) -> CommandLine | str:
 
     Raises:
       ConfigError: something is missing, unknown or mistyped; names it.
-
-    Source: ours.
     """
     if (answer := _answer_help(argv[1:])) is not None:
         return answer
@@ -143,8 +141,6 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
 
     Raises:
       ConfigError: the file is missing, fails, or does not know the variant.
-
-    Source: ours.
     """
     name, *variant = spec.split(":", 1)
     path = _find_config(pathlib.Path(name))

@@ -50,8 +50,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       ConfigError: no source is named.
       RunError: the mapping has not been trained.
       DataFormatError: the source cannot be used.
-
-    Source: ours.
     """
     resolved, opened = experiment.read_run(config, workdir)
     with drive_sources.open_source(resolved.drive) as source:
@@ -114,8 +112,6 @@ def camera_path(
 
     Returns:
       One camera a frame; with zero angles "front" is the frontal one.
-
-    Source: ours.
     """
     phase = times_s / config.period_s
     turned = {

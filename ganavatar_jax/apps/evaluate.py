@@ -54,8 +54,6 @@ def driving_codes(
 
     Raises:
       DataFormatError: the dataset holds no codes, or lacks coefficients the avatar takes.
-
-    Source: ours.
     """
     if resolved.evaluation.codes == "estimate":
         estimator = estimators.make_estimator(resolved.estimator)
@@ -89,8 +87,6 @@ def driver_statistics(
 
     Returns:
       Mean, and spread for one spread of the avatar's own codes; None leaves codes as they are.
-
-    Source: ours.
     """
     if config.driver_statistics == "pairs":
         return None
@@ -108,8 +104,6 @@ def refuse_unknown_statistics(
 
     Raises:
       ConfigError: nobody knows where the codes of the avatar's pairs lay.
-
-    Source: ours.
     """
     if config.driver_statistics == "driver":
         person.normalizer.require_statistics()

@@ -62,8 +62,6 @@ def make_reader(resolved: experiment_config.ExperimentConfig) -> estimation.Esti
     Raises:
       EstimatorError: the estimator cannot be set up.
       ConfigError: mapping.coefficients asks for what it does not read.
-
-    Source: ours.
     """
     estimator = estimators.make_estimator(resolved.estimator)
     experiment.refuse_unread(resolved.mapping.coefficients, estimator.names, resolved.estimator)

@@ -122,8 +122,6 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
     Returns:
       The same object.
-
-    Source: ours.
     """
     small(config)
     config.data.update({"source": "package:actor", "resolution": 32})

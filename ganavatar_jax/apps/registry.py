@@ -48,8 +48,6 @@ def load(name: str) -> Task:
 
     Returns:
       The function that runs it.
-
-    Source: ours.
     """
     module, function = TASKS[name].place.split(":")
     return getattr(importlib.import_module(f"ganavatar_jax.apps.{module}"), function)

@@ -38,8 +38,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Raises:
       RunError: the mapping has not been trained.
-
-    Source: ours.
     """
     with experiment.hold_run(config, workdir) as (resolved, opened):
         render(resolved, opened)
@@ -56,8 +54,6 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
       RunError: the mapping has not been trained.
       DataFormatError: no held-out frame has a code.
       ConfigError: a driver is to be brought to the spread of pairs that nobody knows.
-
-    Source: ours.
     """
     config = resolved.render
     begun = completeness.begin(STAGE, resolved, opened)
@@ -103,8 +99,6 @@ def turntable(
 
     Returns:
       One camera a frame.
-
-    Source: ours.
     """
     intrinsics = cameras.from_label25(jnp.asarray(frontal_label25)).intrinsics
     radius = config.radius or float(np.linalg.norm(frontal_label25[3:12:4]))
@@ -124,8 +118,6 @@ def sheet_codes(
 
     Returns:
       One code a step. ARKit's weights are at least 0; other coefficients may have any sign.
-
-    Source: ours.
     """
     std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     codes = np.repeat(np.asarray(person.neutral_code)[None], len(steps), axis=0)

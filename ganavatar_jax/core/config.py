@@ -35,8 +35,6 @@ def resolve(
     Raises:
       ConfigError: a key is unknown or missing, or a value has the wrong type; or the
         dataclass's own `__post_init__` refused the values with a ValueError.
-
-    Source: ours.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
@@ -68,8 +66,6 @@ def to_dict(config: Any) -> dict[str, Any]:
 
     Returns:
       Nested dicts of plain values.
-
-    Source: ours.
     """
     return dataclasses.asdict(config)
 

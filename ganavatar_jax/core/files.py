@@ -35,8 +35,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Raises:
       RunError: the folder cannot be made, the file cannot be written (a full disk), or it cannot
         be moved into place. Other errors of the block, e.g. of what it reads, pass as they are.
-
-    Source: ours.
     """
     target = pathlib.Path(path)
     # Not the process number: containers that share a folder may share it.
@@ -64,8 +62,6 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
 
     Raises:
       RunError: the file cannot be written.
-
-    Source: ours.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
@@ -83,8 +79,6 @@ def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       RunError: a file is in the way, or there is no permission.
-
-    Source: ours.
     """
     folder = pathlib.Path(path)
     try:
@@ -111,8 +105,6 @@ def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       RunError: a file is in the way, or there is no permission.
-
-    Source: ours.
     """
     folder = make_folder(pathlib.Path(path).expanduser().absolute())
     try:
@@ -137,8 +129,6 @@ def stack_on_disk(
 
     Raises:
       RunError: the disk is full, or the folder cannot be written.
-
-    Source: ours.
     """
     count, shape = 0, ()
     try:
@@ -165,8 +155,6 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError
 
     Returns:
       The error to raise.
-
-    Source: ours.
     """
     return errors.RunError(
         f"{os.fspath(path)}: cannot be written ({error.strerror or error}); check the permissions "

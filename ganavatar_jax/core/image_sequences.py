@@ -62,8 +62,6 @@ def iterate(images: Images, *, size: int = 32) -> Iterator[UInt8[np.ndarray, "h 
 
     Yields:
       The images in their order.
-
-    Source: ours.
     """
     for start in range(0, len(images), size):
         yield from images[start : start + size]
@@ -78,8 +76,6 @@ def spread_evenly(count: int, *, most: int) -> Int[np.ndarray, " n"]:
 
     Returns:
       Their numbers, rising; all of them up to `most`.
-
-    Source: ours.
     """
     if count <= most:
         return np.arange(count)

@@ -73,8 +73,6 @@ def load_split(
 
     Raises:
       DataFormatError: there is no dataset, no such split, or a record of it is damaged.
-
-    Source: ours.
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
     metadata = storage.read_metadata(builder)
@@ -141,8 +139,6 @@ def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarra
 
     Raises:
       DataFormatError: there is no dataset, or no such split.
-
-    Source: ours.
     """
     # With no room for images they stay on disk, whatever their number.
     return load_split(dataset_dir, split, cache_limit_mb=0).label25

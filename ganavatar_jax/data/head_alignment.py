@@ -132,8 +132,6 @@ def resolve_method(config: data_config.DataConfig) -> str:
     Returns:
       "none" for layouts whose cameras are in the head frame, "auto" for the others; or the method
       that was asked for.
-
-    Source: ours.
     """
     if config.align.method != "default":
         return config.align.method

@@ -188,8 +188,6 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
 
     Raises:
       DataFormatError: a key is missing, holds something else, or shapes disagree.
-
-    Source: ours.
     """
     missing = [key for key in ("names", "mean", "forward", "backward") if key not in values]
     if missing:

@@ -78,8 +78,6 @@ def check_available(
     Raises:
       MissingDependencyError: pycolmap is needed and not installed.
       EstimatorError: the segmenter's file is needed and missing.
-
-    Source: ours.
     """
     if config.video.cameras == "colmap" and not (folder / POSES_FILE).is_file():
         video_structure.check_available()
@@ -154,8 +152,6 @@ def crop_region(
     Returns:
       region: The square in the frame.
       intrinsics: Normalised by the square's side.
-
-    Source: ours.
     """
     local = -pose[:3, :3].T @ pose[:3, 3]
     center = focal_px * local[:2] / local[2] + np.array(size_px) / 2.0

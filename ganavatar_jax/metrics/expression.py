@@ -64,8 +64,6 @@ def code_amplitude(
 
     Raises:
       ValueError: shapes do not fit each other.
-
-    Source: ours.
     """
     asked, found, product = _second_moments(driving, read_back, used, names)
     return {

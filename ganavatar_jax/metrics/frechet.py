@@ -44,8 +44,6 @@ def from_features(features: Float[np.ndarray, "f e"]) -> FeatureStatistics:
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     wide = np.asarray(features, np.float64)
     return FeatureStatistics(count=wide.shape[0], total=wide.sum(axis=0), outer=wide.T @ wide)
@@ -63,8 +61,6 @@ def from_images(
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     return from_features(
         chunks.map_in_chunks(functools.partial(_features_u8, params), images_u8, chunk=chunk)
@@ -80,8 +76,6 @@ def merge(first: FeatureStatistics, second: FeatureStatistics) -> FeatureStatist
 
     Returns:
       Statistics of the union.
-
-    Source: ours.
     """
     return FeatureStatistics(
         count=first.count + second.count,

@@ -71,8 +71,6 @@ def is_left_out(name: str) -> bool:
 
     Returns:
       True for the classifiers and for training's counters.
-
-    Source: ours.
     """
     return name.startswith(_LEFT_OUT) or name.endswith(".num_batches_tracked")
 
@@ -88,8 +86,6 @@ def load_params(path: str | pathlib.Path) -> Params:
 
     Raises:
       WeightError: the file is damaged, or lacks a tensor, or one has the wrong shape.
-
-    Source: ours.
     """
     found = npz_files.read(pathlib.Path(path))
     params = {}
@@ -140,8 +136,6 @@ def from_images(
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     apply = jax.jit(lambda p, x: features(p, x.astype(jnp.float32) / 127.5 - 1.0))
     return frechet.from_features(

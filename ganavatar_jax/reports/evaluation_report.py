@@ -123,8 +123,6 @@ class HeldOut:
 
         Returns:
           Degrees; 0, 0 is frontal, see `cameras.yaw_pitch_deg`.
-
-        Source: ours.
         """
         camera = cameras.from_label25(self.label25)
         return np.stack([np.asarray(a) for a in cameras.yaw_pitch_deg(camera.cam2world)], axis=1)
@@ -222,8 +220,6 @@ def describe_codes(metrics: Mapping[str, Any]) -> list[str]:
 
     Returns:
       Lines: a heading and one for each coefficient; none where no codes were compared.
-
-    Source: ours.
     """
     if metrics["code_correlation"] is None:
         return []
