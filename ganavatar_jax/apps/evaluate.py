@@ -7,7 +7,7 @@ import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
-from ganavatar_jax.core import errors, files, image_sequences
+from ganavatar_jax.core import errors, image_sequences
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
@@ -181,7 +181,7 @@ def _render(
     if size <= resolved.data.cache_limit_mb * 2**20:
         return person.render(w, label25, batch_size=batch_size)
     batches = person.stream(w, label25, batch_size=batch_size)
-    return files.stack_on_disk(opened.folder("evaluation"), batches)
+    return image_sequences.stack_on_disk(opened.folder("evaluation"), batches)
 
 
 def _load_networks(

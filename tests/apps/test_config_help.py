@@ -44,7 +44,8 @@ def test_every_field_is_described_and_nothing_else_is(cls):
 
 def test_configs_are_light_to_import():
     """A config file is read, and --help answered, before anything heavy is needed."""
-    names = [f"ganavatar_jax.apps.{name}" for name in ("command_line", "presets")] + MODULES
+    names = [f"ganavatar_jax.{name}" for name in ("apps.command_line", "apps.presets", "main")]
+    names += MODULES
     assert "ganavatar_jax.apps.experiment_config" in names
     program = (
         "import importlib, sys\n"
