@@ -67,7 +67,15 @@ class FrontalConfig:
 
     @classmethod
     def ffhq(cls, *, radius: float = 2.7, focal: float = 4.2647) -> "FrontalConfig":
-        """Returns the original's frontal camera, which asks no capture."""
+        """Makes the original's frontal camera, which asks no capture.
+
+        Args:
+          radius: Distance from the world origin, world units.
+          focal: Normalised focal length.
+
+        Returns:
+          The configuration.
+        """
         return cls(radius=radius, focal=focal, principal_point=(0.5, 0.5))
 
 
