@@ -77,7 +77,7 @@ check: $(DEV)  ## what CI runs
 
 lock:  ## renew constraints.txt from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --upgrade \
-	  --extra dev --extra export --extra preprocess --extra viewer pyproject.toml -o constraints.txt
+	  --extra dev --extra export --extra preprocess pyproject.toml -o constraints.txt
 
 format: $(DEV)  ## rewrite the code in the project's format
 	$(VENV)/bin/ruff check --fix .

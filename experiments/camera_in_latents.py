@@ -16,6 +16,7 @@ import pathlib
 import driver_gain
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.apps import evaluate, train_gan, weights
 from ganavatar_jax.core import images
@@ -86,7 +87,7 @@ def main() -> None:
         bins = [f"{low} to {high} degrees" for low, high in itertools.pairwise(ANGLES)]
         print("| PSNR dB | all | " + " | ".join(bins) + " |\n|---|---|" + "---|" * len(bins))
         rows = np.arange(0, len(w), EVERY)
-        held_out = test.image, test.label25
+        held_out = test.image[:], test.label25
         print_psnr(
             "training frames, own latents", run, w[rows], (train.image[rows], train.label25[rows])
         )
@@ -102,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -11,6 +11,7 @@ import argparse
 import pathlib
 
 import numpy as np
+import script
 
 from ganavatar_jax.apps import prepare_data
 from ganavatar_jax.data.builders import expression_pairs
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

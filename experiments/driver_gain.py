@@ -14,6 +14,7 @@ import json
 import pathlib
 
 import numpy as np
+import script
 
 from ganavatar_jax.apps import avatar, evaluate, experiment_config, prepare_data
 from ganavatar_jax.core import config as config_lib
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -19,6 +19,7 @@ import estimator_figures
 import estimator_proxy
 import estimator_readings as er
 import numpy as np
+import script
 
 from ganavatar_jax.core import files
 from ganavatar_jax.faces import calibration, coefficients, measures
@@ -445,4 +446,4 @@ PENALTY_COLUMNS = (
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import script
 
 from ganavatar_jax.apps import experiment_config, prepare_data, train_gan, weights
 from ganavatar_jax.core import chunks, images
@@ -184,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

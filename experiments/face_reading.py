@@ -15,6 +15,7 @@ import pathlib
 
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.apps import prepare_data, weights
 from ganavatar_jax.core import images, portable
@@ -40,7 +41,7 @@ RIDGE = 30.0  # for standardised readings
 def read(reader: face_reader.Reader, table: frame_table.FrameTable) -> np.ndarray:
     """Returns the readings of all frames of a split."""
     look = jax.jit(lambda i, c: face_reader.read(reader, images.from_u8(i), c))
-    return np.asarray(look(table.image, table.label25), np.float64)
+    return np.asarray(look(table.image[:], table.label25), np.float64)
 
 
 def predict(readings: np.ndarray, target: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -14,6 +14,7 @@ import pathlib
 import zipfile
 
 import numpy as np
+import script
 from PIL import Image
 
 from ganavatar_jax.data import canonicalize, records
@@ -139,4 +140,4 @@ def add(
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -10,6 +10,7 @@ import argparse
 import pathlib
 
 import av
+import script
 
 from ganavatar_jax.data.formats import eg3d
 
@@ -30,4 +31,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -13,6 +13,7 @@ import json
 import pathlib
 
 import numpy as np
+import script
 
 from ganavatar_jax.data.formats import eg3d
 from ganavatar_jax.faces import canonical_face, estimator_config, estimators, model_files
@@ -149,4 +150,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

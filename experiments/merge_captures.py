@@ -13,6 +13,8 @@ import pathlib
 import zipfile
 from collections.abc import Sequence
 
+import script
+
 
 def merge(sources: Sequence[pathlib.Path], dst: pathlib.Path, *, hold_out: int) -> int:
     """Writes the merged archive and returns the number of its frames."""
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -10,6 +10,7 @@ import pathlib
 
 import jax
 import numpy as np
+import script
 
 from ganavatar_jax.apps import weights
 from ganavatar_jax.core import portable
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

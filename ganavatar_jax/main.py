@@ -1,6 +1,7 @@
 """Runs one task of one config in one run folder: `python -m ganavatar_jax.main --help`.
 
-Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130 stopped by the user.
+Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130 stopped by the user (a
+training that has saved its state, whatever the signal), 143 and 129 ended by SIGTERM and SIGHUP.
 Anything else is a defect of ours and keeps its traceback. JAX is imported only once the command
 line is understood and the run folder is known to be writable.
 """
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 from ganavatar_jax.apps import command_line, registry, startup
 from ganavatar_jax.core import errors, files
+from ganavatar_jax.runs import signals
 
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 130  # 128 + SIGINT, as shells count
@@ -32,12 +34,16 @@ def main(argv: Sequence[str]) -> int:
             print(command_line.USAGE, end="")
             return 0
         startup.start_logging()
-        workdir = files.check_writable(asked.workdir)
-        startup.start_jax(asked.config)
-        registry.load(asked.task)(asked.config, workdir)
+        with signals.ending():
+            workdir = files.check_writable(asked.workdir)
+            startup.start_jax(asked.config)
+            registry.load(asked.task)(asked.config, workdir)
     except errors.GanAvatarError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except signals.Ended as end:
+        print(str(end), file=sys.stderr)
+        return end.exit_code
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)
         return EXIT_STOPPED

@@ -19,11 +19,24 @@ MODULES = {
     for package in ("ganavatar_jax", "weight_port")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
+# Where long private functions have no sentence yet.
+SILENT = tuple(
+    f"ganavatar_jax.{name}"
+    for name in (
+        "apps",
+        "core.presets",
+        "data.frame_table",
+        "metrics.inception",
+        "runs",
+        "training",
+    )
+)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_public_names_are_documented_and_shaped(module):
-    problems = conformance.check_module(MODULES[module], module=module)
+    silent = module.startswith(SILENT)
+    problems = conformance.check_module(MODULES[module], module=module, silent=silent)
     assert not problems, f"{module}:\n" + "\n".join(problems)
 
 
@@ -73,7 +86,7 @@ def jitter(key: PRNGKeyArray, t: Float[Array, "b s"], *, width: float) -> Float[
     Raises:
       ValueError: width is negative.
 
-    Source: ours.
+    Source: Box 1958.
     """
     if width < 0:
         raise ValueError("width must be >= 0.")
@@ -90,8 +103,13 @@ BREAKS = [
     ("    Returns:\n      The moved distances.\n\n", "", "Returns is missing"),
     ("    Raises:\n      ValueError: width is negative.\n\n", "", "Raises is missing"),
     ("ValueError: width is", "TypeError: width is", "Raises does not name ValueError"),
-    ("\n    Source: ours.", "", "Source is missing"),
-    ("Source: ours.", "Source:", "Source is missing"),
+    ("Source: Box 1958.", "Source:", "Source is empty"),
+    ("    Args:", "    Source: Box 1958.\n\n    Args:", "Source is not the last section"),
+    (
+        "def jitter",
+        "def _f():\n" + "    x = 1\n" * 13 + "def jitter",
+        "13 lines without a docstring",
+    ),
     (
         'key: PRNGKeyArray, t: Float[Array, "b s"]',
         't: Float[Array, "b s"], key: PRNGKeyArray',
@@ -115,6 +133,19 @@ def check(tmp_path, text):
 
 def test_a_conforming_module_has_no_problems(tmp_path):
     assert check(tmp_path, GOOD) == []
+
+
+KEEPS = [
+    ("\n    Source: Box 1958.\n", ""),
+    ("def jitter", "def _f():\n" + "    x = 1\n" * 12 + "def jitter"),
+    ("def jitter", 'def _f():\n    """Says why."""\n' + "    x = 1\n" * 13 + "def jitter"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), KEEPS)
+def test_what_the_rules_allow_is_no_problem(tmp_path, old, new):
+    assert old in GOOD
+    assert check(tmp_path, GOOD.replace(old, new)) == []
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), BREAKS)

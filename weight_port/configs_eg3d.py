@@ -143,6 +143,7 @@ def with_plane_axes(
 
 
 def _render_values(rendering: Mapping[str, Any], plane_axes: str) -> dict[str, Any]:
+    """Takes the rendering options over; refuses those that would silently render otherwise."""
     if rendering.get("clamp_mode", "softplus") != "softplus":
         raise errors.WeightError(
             f"clamp_mode is {rendering['clamp_mode']!r}; only 'softplus' is supported"

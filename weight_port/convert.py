@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment_config
+from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
 from weight_port import (
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(parser, options)
     run = (_EXPORTS if options.export else _IMPORTS)[options.kind]
     try:
+        startup.settle_arithmetic()
         lines = run(options)
     except errors.GanAvatarError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
+    """Lists the options; those of one kind of file stand in a group of their own."""
     parser = argparse.ArgumentParser(prog="python -m weight_port.convert", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--kind", required=True, choices=KINDS, help="what the source is")
@@ -87,6 +89,7 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuses options that contradict each other before a large file is read."""
     if options.export:
         wanted: tuple[str, ...] = outputs.NAMED_SUFFIXES
         if options.kind not in _EXPORTS:
@@ -131,11 +134,13 @@ def _import_deep3d(options: argparse.Namespace) -> list[str]:
 
 
 def _import_mapping(options: argparse.Namespace) -> list[str]:
+    """Imports a mapping network; its file does not say with which camera it was trained."""
+
     def read() -> tuple[dict[str, Any], dict[str, Any]]:
         stored = torch_pickle.read_checkpoint(options.src)
         variables, sizes = names_expression.import_state_dict(stored)
         label25 = avatar.frontal_label25(
-            experiment_config.FrontalConfig.ffhq(
+            experiment_config.FrontalConfig(
                 radius=options.frontal_radius, focal=options.frontal_focal
             )
         )
@@ -161,6 +166,7 @@ def _import_one(
     facts: Mapping[str, Any],
     read: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> str:
+    """Converts a file into one of ours, unless the same file made what is there."""
     digest = outputs.hash_source(options.src)
     provenance = {"file": options.src.name, "sha256": digest, **facts}
     made = outputs.find_made(options.dst, provenance, overwrite=options.overwrite)

@@ -165,6 +165,7 @@ def _import(
     digest: str,
     options: ImportOptions,
 ) -> dict[str, Any]:
+    """Converts one network of a snapshot and writes beside it what the file said of itself."""
     imported = _read_network(snapshot, network)
     try:
         config = configuration(imported, network)

@@ -54,6 +54,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _entries(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Writes the opcodes that rebuild each tensor from its storage, as torch itself writes them."""
     for index, (name, array) in enumerate(arrays.items()):
         kind = _STORAGES.get(array.dtype.name)
         if kind is None:

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment_config
+from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable, trees
 from ganavatar_jax.faces import deep3d_network, normalization
 from ganavatar_jax.metrics import lpips
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     same = True
     try:
+        startup.settle_arithmetic()
         with tempfile.TemporaryDirectory() as folder:
             print("quantity\tlargest difference\tlargest value")
             for name, before, after in _COMPARE[options.kind](options, pathlib.Path(folder)):
@@ -98,9 +99,10 @@ def _compare_eg3d(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
 def _generator_stages(
     config: generator_config.GeneratorConfig, resolution: int
 ) -> Callable[[Any], Mapping[str, Any]]:
+    """Splits the generator so that a difference shows the stage it comes from."""
     # Stage by stage: compiling a 512-pixel generator at once takes minutes on CPUs.
     z = jnp.asarray(np.random.RandomState(0).randn(_BATCH, config.z_dim), jnp.float32)
-    frontal = avatar.frontal_label25(experiment_config.FrontalConfig.ffhq())
+    frontal = avatar.frontal_label25(experiment_config.FrontalConfig())
     label25 = jnp.tile(frontal[None], (_BATCH, 1))
     map_latent = jax.jit(lambda v, z, c: generator.map_latent(v, z, c, config))
     make_planes = jax.jit(lambda v, ws: generator.make_planes(v, ws, config))
@@ -134,6 +136,7 @@ def _discriminator_stages(
 
 
 def _compare_deep3d(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
+    """Sends the regressor out and in again, and through an image."""
     before, _ = names_deep3d.import_checkpoint(torch_pickle.read_checkpoint(options.src))
     exported = folder / "theirs.pth"
     outputs.write_named(exported, names_deep3d.export_names(before))
@@ -158,9 +161,10 @@ def _without_counters(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare_mapping(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
+    """Sends a mapping network out and in again, and through random codes."""
     before, sizes = names_expression.import_state_dict(torch_pickle.read_checkpoint(options.src))
     exported = folder / "theirs.pth"
-    label25 = avatar.frontal_label25(experiment_config.FrontalConfig.ffhq())
+    label25 = avatar.frontal_label25(experiment_config.FrontalConfig())
     metadata = names_expression.make_metadata(sizes, "lrelu", label25)
     normalizer = normalization.from_dict(metadata["normalizer"])
     outputs.write_named(exported, names_expression.export_names(before, normalizer))
@@ -175,6 +179,7 @@ def _compare_mapping(options: argparse.Namespace, folder: pathlib.Path) -> Pairs
 
 
 def _compare_lpips(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
+    """Writes the weights out, reads them again and compares distances of random images."""
     saved = folder / "lpips.npz"
     tensors = names_features.read_lpips(str(options.src))
     outputs.write_named(saved, tensors)

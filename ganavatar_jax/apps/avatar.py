@@ -6,26 +6,26 @@ frames = avatar.render(avatar.encode(codes), label25)
 
 import dataclasses
 import functools
-import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import experiment_config, train_gan, weights
-from ganavatar_jax.core import chunks, errors, images, portable
+from ganavatar_jax.apps import completeness, experiment_config, stages, startup, weights
+from ganavatar_jax.core import chunks, errors, images, jax_check, portable
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core.arrays import Array, Float, UInt8
+from ganavatar_jax.core.readers import json_files
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.runs import run_dir
 from ganavatar_jax.training import mapping_config, mapping_step
 
-MAPPING_FILE = "mapping.safetensors"
+MAPPING_FILE = weights.MAPPING
 MAPPING_KIND = "expression_mapping"
 
 
@@ -42,6 +42,8 @@ class Avatar:
         the codes of the pairs lay when codes are fed raw. For those see `neutral_code`, `code_std`.
       mean_w: Mean w its output is added to.
       frontal_label25: The frontal camera it was trained with.
+      matmul_precision: How its networks multiply, see `startup.DevicesConfig`; for this avatar
+        only, whatever the process is set to.
     """
 
     g: Mapping[str, Any]
@@ -51,6 +53,7 @@ class Avatar:
     normalizer: normalization.CodeNormalizer
     mean_w: Float[np.ndarray, " d"]
     frontal_label25: Float[np.ndarray, "25"]
+    matmul_precision: startup.MatmulPrecision = "highest"
 
     @classmethod
     def load(cls, workdir: str | pathlib.Path) -> "Avatar":
@@ -63,21 +66,19 @@ class Avatar:
           The avatar.
 
         Raises:
-          RunError: the folder holds no finished avatar.
+          RunError: the folder holds no finished avatar, or a mapping of another generator.
           ConfigError: its config is of another version.
           WeightError: its weights are damaged.
+          BackendError: the installed JAX computes wrong.
 
         Source: ours.
         """
+        jax_check.require_right_sums()
         path = pathlib.Path(workdir)
         if not (path / "config.json").is_file():
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
-        try:
-            stored = json.loads((path / "config.json").read_text())
-        except ValueError as error:
-            raise errors.RunError(
-                f"{path}: config.json is damaged ({error}). Restore it, or train in a new folder."
-            ) from error
+        fix = "restore it, or train in a new folder"
+        stored = json_files.read_object(path / "config.json", fix=fix)
         resolved = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
@@ -96,9 +97,11 @@ class Avatar:
 
         Raises:
           WeightError: a file is damaged, of another kind, or the two do not fit each other.
+          BackendError: the installed JAX computes wrong.
 
         Source: ours.
         """
+        jax_check.require_right_sums()
         path = pathlib.Path(generator_file)
         metadata = portable.read_metadata(path)
         if metadata.get("kind") != "generator":
@@ -195,7 +198,8 @@ class Avatar:
         rows = 1 << max(len(codes) - 1, 0).bit_length()
         padded = np.zeros((rows, normalized.shape[1]), np.float32)
         padded[: len(codes)] = normalized
-        w = _predict(dict(self.mapping), self.mean_w, padded, self.mapping_config)
+        with jax.default_matmul_precision(self.matmul_precision):
+            w = _predict(dict(self.mapping), self.mean_w, padded, self.mapping_config)
         return np.asarray(w)[: len(codes)]
 
     def render(
@@ -233,10 +237,32 @@ class Avatar:
                 f"label25 must be [{len(w)}, 25], one camera a frame of w, or [25], one for all; "
                 f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
             )
-        image = chunks.map_in_chunks(
-            lambda arrays: self._draw(dict(self.g), *arrays), (w, label25), chunk=batch_size
-        )
-        return images.to_u8(image)
+        with jax.default_matmul_precision(self.matmul_precision):
+            return chunks.map_in_chunks(
+                lambda arrays: images.to_u8(self._draw(dict(self.g), *arrays)),
+                (w, label25),
+                chunk=batch_size,
+            )
+
+    def stream(
+        self, w: Float[np.ndarray, "f d"], label25: Float[np.ndarray, "f 25"], *, batch_size: int
+    ) -> Iterator[UInt8[np.ndarray, "b h w 3"]]:
+        """Renders as many frames as one likes, a batch in memory at a time.
+
+        Args:
+          w: One latent a frame.
+          label25: One camera a frame.
+          batch_size: Frames rendered at once.
+
+        Yields:
+          Images, 0..255, as `render` returns them; the last batch may be smaller.
+
+        Source: EG3D (Chan et al. 2022).
+        """
+        for start in range(0, len(w), batch_size):
+            # All batches have one size: what fills up the last one is thrown away.
+            rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
+            yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
 
     def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
         own = self.normalizer.require_statistics()
@@ -281,14 +307,15 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
       The avatar.
 
     Raises:
-      RunError: the mapping has not been trained.
+      RunError: the mapping has not been trained, or through another generator.
       WeightError: the weights are damaged.
 
     Source: ours.
     """
-    opened.require_stage("train_mapping", task="train_mapping")
+    completeness.check_avatar(resolved, opened)
     g = load_generator(resolved, opened)
-    return _assemble(g, resolved.generator, opened.folder("checkpoints", "export") / MAPPING_FILE)
+    found = _assemble(g, resolved.generator, stages.export_path(opened, MAPPING_FILE))
+    return dataclasses.replace(found, matmul_precision=resolved.devices.matmul_precision)
 
 
 def _assemble(
@@ -299,15 +326,28 @@ def _assemble(
         raise errors.WeightError(
             f"{mapping_file}: expected a mapping network; got {metadata.get('kind')!r}."
         )
-    return Avatar(
-        g=g,
-        g_config=g_config,
-        mapping=jax.tree.map(jnp.asarray, variables["params"]),
-        mapping_config=config_lib.resolve(mapping_config.MappingConfig, metadata["mapping"]),
-        normalizer=normalization.from_dict(metadata["normalizer"]),
-        mean_w=np.asarray(variables["buffers"]["mean_w"]),
-        frontal_label25=np.asarray(metadata["frontal_label25"], np.float32),
-    )
+    try:
+        for key in ("mapping", "normalizer"):
+            if not isinstance(metadata[key], dict):
+                raise TypeError(f"{key} must be an object; got {metadata[key]!r:.40}")
+        label25 = np.asarray(metadata["frontal_label25"], np.float32)
+        if label25.shape != (25,):
+            raise ValueError(f"frontal_label25 of shape {label25.shape}")
+        return Avatar(
+            g=g,
+            g_config=g_config,
+            mapping=jax.tree.map(jnp.asarray, variables["params"]),
+            mapping_config=config_lib.resolve(mapping_config.MappingConfig, metadata["mapping"]),
+            normalizer=normalization.from_dict(metadata["normalizer"]),
+            mean_w=np.asarray(variables["buffers"]["mean_w"]),
+            frontal_label25=label25,
+        )
+    except (KeyError, TypeError, ValueError, errors.DataFormatError, errors.ConfigError) as error:
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise errors.WeightError(
+            f"{mapping_file}: expected the header of a mapping network; {lacks.rstrip('.')}. Run "
+            "--task=train_mapping again, or convert it again."
+        ) from error
 
 
 def load_generator(
@@ -328,9 +368,9 @@ def load_generator(
 
     Source: ours.
     """
-    opened.require_stage(train_gan.STAGE, task="train_gan")
+    opened.require_stage("train_gan", task="train_gan")
     abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))
-    return weights.load_network(train_gan.export_folder(opened) / weights.GENERATOR, abstract)
+    return weights.load_network(stages.export_path(opened, weights.GENERATOR), abstract)
 
 
 def frontal_label25(
@@ -340,32 +380,21 @@ def frontal_label25(
     """Makes the frontal camera of the mapping stage.
 
     Args:
-      config: Radius, pivot and intrinsics; what is 0 or empty is the capture's.
+      config: Pivot, and radius and intrinsics of the fixed camera.
       capture: Cameras the generator was trained with: the median of their distances from the
-        world origin, and of each of their intrinsics. None where config says all.
+        world origin, and of each of their intrinsics, take the place of config's. None: fixed.
 
     Returns:
       The camera.
 
-    Raises:
-      ValueError: config leaves something to the capture, and there is none.
-
     Source: GAN-Avatar's released code (frontal sampling); the capture's median is ours.
     """
-    lens, radius = np.eye(3, dtype=np.float32), config.radius
-    if capture is not None:
-        lens = np.median(capture[:, 16:], axis=0).reshape(3, 3).astype(np.float32)
-        radius = radius or float(np.median(np.linalg.norm(capture[:, 3:12:4], axis=1)))
-    elif not (config.radius and config.focal and config.principal_point):
-        raise ValueError(
-            "a frontal camera needs radius, focal and principal_point, or the capture's cameras to "
-            f"take them from; got {config.radius}, {config.focal} and {config.principal_point}."
-        )
-    if config.focal:
-        lens[[0, 1], [0, 1]] = config.focal
-        lens[0, 1] = 0.0
-    if config.principal_point:
-        lens[:2, 2] = config.principal_point
+    if capture is None:
+        cx, cy = config.principal_point
+        radius, lens = config.radius, cameras.intrinsics(config.focal, cx=cx, cy=cy)
+    else:
+        radius = float(np.median(np.linalg.norm(capture[:, 3:12:4], axis=1)))
+        lens = jnp.asarray(np.median(capture[:, 16:], axis=0).reshape(3, 3), jnp.float32)
     straight = jnp.asarray(jnp.pi / 2)
     pose = cameras.look_at(straight, straight, pivot=jnp.asarray(config.pivot), radius=radius)
-    return np.asarray(cameras.to_label25(cameras.Camera(pose, jnp.asarray(lens))))
+    return np.asarray(cameras.to_label25(cameras.Camera(pose, lens)))

@@ -7,9 +7,10 @@ samples/drive/<name of the source>/
   codes.json          the codes as they were read, all coefficients; see faces.precomputed
 """
 
+import itertools
 import logging
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import ml_collections
 import numpy as np
@@ -52,7 +53,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir)
+    resolved, opened = experiment.read_run(config, workdir)
     with drive_sources.open_source(resolved.drive) as source:
         drive(avatar.load(resolved, opened), source, resolved, opened)
 
@@ -186,7 +187,8 @@ def _render(
         media.open_video(folder / "avatar.mp4", fps=fps) as add_avatar,
         progress.Progress(len(w), unit="frame", title="render", every_s=10) as bar,
     ):
-        for index, frame_u8 in enumerate(_frames(person, w, labels, batch_size)):
+        batches = person.stream(w, labels, batch_size=batch_size)
+        for index, frame_u8 in enumerate(itertools.chain.from_iterable(batches)):
             large_u8 = media.upscale(frame_u8, min_side_px=_SIDE_PX)
             if driver is not None:
                 rows["driver"] = driver(index, large_u8.shape[0])
@@ -198,15 +200,3 @@ def _render(
             bar.update(1)
     picture = media.contact_sheet(sheet, row_labels=tuple(rows))
     media.save_png(folder / "contact_sheet.png", picture)
-
-
-def _frames(
-    person: avatar.Avatar,
-    w: Float[np.ndarray, "f d"],
-    labels: Float[np.ndarray, "f 25"],
-    batch_size: int,
-) -> Iterator[_Image]:
-    for start in range(0, len(w), batch_size):
-        # All batches have one size: what fills up the last one is thrown away.
-        rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
-        yield from person.render(w[rows], labels[rows], batch_size=batch_size)[: len(w) - start]

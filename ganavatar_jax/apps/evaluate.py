@@ -6,8 +6,8 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, experiment_config, prepare_data
-from ganavatar_jax.core import errors
+from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
+from ganavatar_jax.core import errors, files, image_sequences
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
@@ -33,8 +33,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    evaluate(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        evaluate(resolved, opened)
 
 
 def driving_codes(
@@ -131,12 +131,12 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
     """
     config = resolved.evaluation
+    begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
     refuse_unknown_statistics(person, config)
     lpips_params, sets = _load_networks(resolved)
-    folder = prepare_data.dataset_folder(opened)
-    train, test = frame_table.load_split(folder, "train"), frame_table.load_split(folder, "test")
-    held_out, rows = _reenact(person, test, resolved)
+    train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
+    held_out, rows = _reenact(person, test, resolved, opened)
     train_codes, own_codes = _baseline_codes(train, test, rows, person.names)
     nearest = baselines.nearest_frame(train.label25, train_codes, held_out.label25, own_codes)
     metrics = evaluation_report.write_report(
@@ -144,7 +144,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         held_out,
         baselines={
             "mean_image": baselines.mean_image(train.image)[None],
-            "nearest_frame": train.image[nearest],
+            "nearest_frame": image_sequences.Rows(train.image, nearest),
         },
         protocol={
             "task": "self-reenactment of held-out frames",
@@ -163,7 +163,31 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     )
     for line in evaluation_report.describe_codes(metrics):
         _LOG.info("%s", line)
-    opened.mark_done(STAGE, {"ours": metrics["ours"], "frames": metrics["frames"]})
+    info = {"ours": metrics["ours"], "frames": metrics["frames"]}
+    completeness.finish(begun, resolved, opened, info)
+
+
+def _load_split(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir, name: str
+) -> frame_table.FrameTable:
+    folder, limit_mb = prepare_data.dataset_folder(opened), resolved.data.cache_limit_mb
+    return frame_table.load_split(folder, name, cache_limit_mb=limit_mb)
+
+
+def _render(
+    person: avatar.Avatar,
+    w: np.ndarray,
+    label25: np.ndarray,
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> np.ndarray:
+    """Renders all frames into memory or, beyond the limit of a split's images, onto the disk."""
+    batch_size = resolved.evaluation.batch_size
+    size = 3 * person.g_config.img_resolution**2 * len(w)
+    if size <= resolved.data.cache_limit_mb * 2**20:
+        return person.render(w, label25, batch_size=batch_size)
+    batches = person.stream(w, label25, batch_size=batch_size)
+    return files.stack_on_disk(opened.folder("evaluation"), batches)
 
 
 def _load_networks(
@@ -185,6 +209,7 @@ def _reenact(
     person: avatar.Avatar,
     test: frame_table.FrameTable,
     resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
 ) -> tuple[evaluation_report.HeldOut, np.ndarray]:
     """Drives the avatar with the codes of held-out frames; also says which frames those are."""
     config = resolved.evaluation
@@ -195,10 +220,10 @@ def _reenact(
     )
     codes, label25 = all_codes[rows], test.label25[rows]
     w = person.encode(codes, statistics=driver_statistics(all_codes[have], config))
-    ours = person.render(w, label25, batch_size=config.batch_size)
+    ours = _render(person, w, label25, resolved, opened)
     frame_ids = tuple(test.frame_id[row] for row in rows)
     return evaluation_report.HeldOut(
-        truth_u8=test.image[rows],
+        truth_u8=image_sequences.Rows(test.image, rows),
         ours_u8=ours,
         frame_ids=frame_ids,
         label25=label25,

@@ -1,23 +1,24 @@
 """The whole configuration of a run, resolved once at the edge, and what all tasks share."""
 
+import contextlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 
-from ganavatar_jax.apps import experiment_config
+from ganavatar_jax.apps import completeness, experiment_config, stages
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.faces import estimator_config
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.runs import lock, run_dir
 
-# Keys that may change when a run folder is used again: how far and how often, not what.
+# Keys that may change when a run folder is used again: how far, how fast and how a step is
+# computed, and those of stages that are made anew because of them.
 CHANGEABLE = (
     "data.video.truth",
-    "gan.total_kimg",
-    "gan.snapshot_kimg",
-    "gan.sample_kimg",
-    "gan.log_iterations",
+    *stages.LENGTH_OPTIONS,
+    *stages.RATE_OPTIONS,
+    *stages.COMPUTING_OPTIONS,
     "frontal.*",
     "estimator.*",
     "mapping.*",
@@ -30,6 +31,8 @@ CHANGEABLE = (
     "tensorboard",
 )
 
+# Keys that nothing depends on until training has begun: the dataset is made without them.
+_MENDABLE = ("gan.*", "generator.*", "discriminator.*")
 # Stages that compare what they made with the config, and make it anew.
 _RENEWED = ("prepare_data",)
 
@@ -80,8 +83,67 @@ def open_run(
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
     renewed = _RENEWED if prepares else ()
-    run = run_dir.open_run(workdir, values, changeable=CHANGEABLE, renewed=renewed)
+    run = run_dir.open_run(
+        workdir, values, changeable=CHANGEABLE, mendable=_MENDABLE, renewed=renewed
+    )
     return resolved, run
+
+
+@contextlib.contextmanager
+def hold_run(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path, *, prepares: bool = False
+) -> Iterator[tuple[experiment_config.ExperimentConfig, run_dir.RunDir]]:
+    """Opens the run folder for one task and keeps other commands out of it meanwhile.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder.
+      prepares: As for `open_run`.
+
+    Yields:
+      The resolved configuration and the run.
+
+    Raises:
+      ConfigError: the config is wrong.
+      RunError: another process works in the folder; or it cannot be used, or belongs to another
+        config.
+
+    Source: ours.
+    """
+    import jax  # as in run_dir: starts the devices
+
+    resolve(config)  # what is wrong is told first, whoever works in the folder
+    folder = files.check_writable(workdir)
+    alone = lock.hold(folder) if jax.process_index() == 0 else contextlib.nullcontext()
+    with alone:
+        resolved, opened = open_run(config, folder, prepares=prepares)
+        for name in stages.STAGES:
+            completeness.adopt(name, resolved, opened)
+        yield resolved, opened
+
+
+def read_run(
+    config: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> tuple[experiment_config.ExperimentConfig, run_dir.RunDir]:
+    """Opens a run folder to use its avatar, also while another command works in it.
+
+    Args:
+      config: What a file in configs/ returns.
+      workdir: The run folder; nothing is written into it.
+
+    Returns:
+      The resolved configuration and the run.
+
+    Raises:
+      ConfigError: the config is wrong.
+      RunError: the folder belongs to another config.
+
+    Source: ours.
+    """
+    resolved = resolve(config)
+    values = config_lib.to_dict(resolved)
+    changeable = CHANGEABLE if (workdir / "stages").is_dir() else ("*",)
+    return resolved, run_dir.read_run(workdir, values, changeable=changeable)
 
 
 def refuse_unread(

@@ -11,13 +11,15 @@ import numpy as np
 
 from ganavatar_jax.apps import (
     avatar,
+    completeness,
     experiment,
     experiment_config,
     prepare_data,
     train_gan,
     weights,
 )
-from ganavatar_jax.core import chunks, errors, images, rng
+from ganavatar_jax.core import chunks, errors, image_sequences, images, rng
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimation, estimators
@@ -45,8 +47,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    make(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        make(resolved, opened)
 
 
 def make_reader(resolved: experiment_config.ExperimentConfig) -> estimation.Estimator:
@@ -77,20 +79,19 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
       opened: The run.
 
     Raises:
-      RunError: the GAN has not been trained.
+      RunError: the GAN has not been trained, or for something else.
       EstimatorError: the estimator cannot be set up, or reads too few renders.
 
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
     config = resolved.frontal
+    begun = completeness.begin(STAGE, resolved, opened)
     g = avatar.load_generator(resolved, opened)
     estimator = make_reader(resolved)
-    cameras25 = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
-    label25 = avatar.frontal_label25(config, cameras25)
+    label25 = _camera(resolved, opened)
     z = _latents(resolved, opened)
     seeds = config.first_seed + np.arange(len(z))
-    w, rendered = _render(g, z, seeds, label25, config, resolved.generator)
-    frames = images.to_u8(rendered)
+    w, frames = _render(g, z, seeds, label25, config, resolved.generator)
     readings = _read_codes(estimator, frames, seeds)
     found = np.flatnonzero(readings.found)
     if len(found) < _MIN_PAIRS:
@@ -127,7 +128,7 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         opened.folder("samples", "frontals") / "frontals.png",
         media.tile_sheet(frames[:64], columns=8),
     )
-    opened.mark_done(STAGE, info)
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _read_codes(
@@ -144,6 +145,27 @@ def _read_codes(
         )
 
 
+def _camera(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> Float[np.ndarray, "25"]:
+    """Makes the frontal camera; says so where options of it are not looked at."""
+    config, original = resolved.frontal, experiment_config.FrontalConfig()
+    if config.camera == "fixed":
+        return avatar.frontal_label25(config)
+    unused = [
+        name
+        for name in ("radius", "focal", "principal_point")
+        if getattr(config, name) != getattr(original, name)
+    ]
+    if unused:
+        _LOG.warning(
+            "frontal.%s: not used, the camera is the capture's; frontal.camera=fixed takes it",
+            ", frontal.".join(unused),
+        )
+    capture = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
+    return avatar.frontal_label25(config, capture)
+
+
 def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> np.ndarray:
     """Draws latents, or encodes training images: each image once at most."""
     g_config, gan, config = resolved.generator, resolved.gan, resolved.frontal
@@ -158,7 +180,9 @@ def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         )
     abstract = weights.abstract_encoder(gan.reconstruction.encoder, g_config)
     e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     # A random frame for every seed. A second time it would be the same pair: nothing to learn, and
     # held-out pairs would be among those trained on.
     order = np.random.default_rng(config.first_seed).permutation(len(table.frame_id))
@@ -176,9 +200,8 @@ def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         return encoder.apply(e, image, label25, gan.reconstruction.encoder, z_dim=g_config.z_dim)
 
     chunk = min(config.batch_size, len(chosen))
-    encoded = chunks.map_in_chunks(
-        lambda arrays: encode(e, *arrays), (table.image[chosen], table.label25[chosen]), chunk=chunk
-    )
+    frames = image_sequences.Rows(table.image, chosen), table.label25[chosen]
+    encoded = chunks.map_in_chunks(lambda arrays: encode(e, *arrays), frames, chunk=chunk)
     return np.asarray(encoded)
 
 
@@ -211,8 +234,9 @@ def _render(
         len(z), unit="frame", title="frontals", every_s=10, compiles=True
     ) as bar:
 
-        def counted(arrays: Any) -> tuple[jax.Array, jax.Array]:
-            result = jax.block_until_ready(draw(g, *arrays))
+        def counted(arrays: Any) -> tuple[jax.Array, np.ndarray]:
+            w, image = draw(g, *arrays)
+            result = w, images.to_u8(image)
             bar.update(min(len(arrays[0]), len(z) - bar.done))
             return result
 

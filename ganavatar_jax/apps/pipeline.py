@@ -1,12 +1,15 @@
 """The whole method: prepare, fine-tune, sample frontals, map, evaluate, render."""
 
+import logging
 import pathlib
 
 import ml_collections
 
 from ganavatar_jax.apps import (
+    completeness,
     evaluate,
     experiment,
+    experiment_config,
     make_frontals,
     prepare_data,
     render,
@@ -14,6 +17,9 @@ from ganavatar_jax.apps import (
     train_mapping,
     weights,
 )
+from ganavatar_jax.runs import run_dir
+
+_LOG = logging.getLogger(__name__)
 
 _STAGES = (
     (prepare_data.STAGE, prepare_data.prepare),
@@ -39,7 +45,7 @@ _TO_OPEN = {
 def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Runs every stage that is not complete, in order.
 
-    A stage that ran makes all later ones run again.
+    A stage whose results were made from something else than what is there runs again.
 
     Args:
       config: What a file in configs/ returns.
@@ -50,21 +56,29 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
-    resolved, opened = experiment.open_run(config, workdir, prepares=True)
+    with experiment.hold_run(config, workdir, prepares=True) as (resolved, opened):
+        _run_all(resolved, opened)
+
+
+def _run_all(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Runs the stages of an open run."""
     # What later stages lack is told now, not after the earlier ones.
-    if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
-        weights.locate(resolved.gan.init)
-    if opened.stage_done(make_frontals.STAGE) is None:
+    due = [n for n, _ in _STAGES if not completeness.judge(n, resolved, opened).stands]
+    if train_gan.STAGE in due:
+        train_gan.lay_out(resolved)
+        if resolved.gan.init and opened.stage_done(train_gan.STAGE) is None:
+            weights.locate(resolved.gan.init)
+    if {train_gan.STAGE, make_frontals.STAGE} & set(due):
         make_frontals.make_reader(resolved)
-    stale = False
     for name, stage in _STAGES:
-        before = opened.stage_done(name)
-        if before is not None and not stale and name not in _SELF_CHECKING:
-            print(f"{name}: complete")
-            continue
+        if name not in _SELF_CHECKING:
+            verdict = completeness.judge(name, resolved, opened)
+            if verdict.stands:
+                print(f"{name}: complete")
+                continue
+            if verdict.info is not None:
+                _LOG.warning("%s: %s; it is made anew.", name, verdict.describe())
         stage(resolved, opened)
-        # The GAN may have been trained further than when the later stages ran.
-        stale = stale or before is None or opened.stage_done(name) != before
     print(f"done: {opened.path}")
     for name, what in _TO_OPEN.items():
         if (opened.path / name).is_file():

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from ganavatar_jax.apps import experiment, experiment_config
+from ganavatar_jax.apps import completeness, experiment, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import head_alignment, head_landmarks
 from ganavatar_jax.data.builders import gan_frames
@@ -33,8 +33,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir, prepares=True)
-    prepare(resolved, opened)
+    with experiment.hold_run(config, workdir, prepares=True) as (resolved, opened):
+        prepare(resolved, opened)
 
 
 def dataset_folder(opened: run_dir.RunDir) -> pathlib.Path:
@@ -66,7 +66,7 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
     """
     from ganavatar_jax.reports import capture_report
 
-    folder = dataset_folder(opened)
+    folder, begun = dataset_folder(opened), completeness.begin(STAGE, resolved, opened)
     with contextlib.ExitStack() as stack:
         show = _Bars(stack)
         data, facts = resolved.data, {}
@@ -92,15 +92,17 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
     fix = "Check data.source and data.split."
     experiment.refuse_empty(splits.get("train", 0), what="training frame", fix=fix)
     keys = ("splits", "resolution", "background", "source", "expression_names", "alignment")
-    info, known = {key: summary[key] for key in keys}, opened.stage_done(STAGE)
-    renewed = summary["rebuilt"] or known is None or any(known.get(k) != info[k] for k in keys)
+    info, known = {key: summary[key] for key in keys}, completeness.judge(STAGE, resolved, opened)
+    # The marker may be older than the dataset where a run was interrupted between the two.
+    same = known.stands and all((known.info or {}).get(key) == info[key] for key in keys)
+    renewed = summary["rebuilt"] or not same
     shown: dict[str, Any] = {"box_side": resolved.generator.render.box_warp, "video": facts}
     if renewed or not capture_report.is_current(opened, summary["fingerprint"], **shown):
         found = capture_report.write_report(opened, folder, **shown)
         for warning in found["warnings"]:
             _LOG.warning("%s: %s", resolved.data.source, warning)
         if renewed:  # Otherwise later stages would take it for another dataset.
-            opened.mark_done(STAGE, info | {"flags": found["flags"]})
+            completeness.finish(begun, resolved, opened, info | {"flags": found["flags"]})
 
 
 class _Bars:

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config, prepare_data
+from ganavatar_jax.apps import (
+    avatar,
+    completeness,
+    evaluate,
+    experiment,
+    experiment_config,
+    prepare_data,
+)
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
@@ -34,8 +41,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: ours.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    render(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        render(resolved, opened)
 
 
 def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
@@ -53,11 +60,14 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     Source: ours.
     """
     config = resolved.render
+    begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
     evaluate.refuse_unknown_statistics(person, resolved.evaluation)
     folder = opened.folder("samples", "render")
     labels = turntable(config, person.frontal_label25)
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "test")
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "test", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     codes, have = evaluate.driving_codes(table, person.names, resolved)
     codes = codes[have]
     experiment.refuse_empty(
@@ -79,7 +89,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
         media.contact_sheet({f"view {i + 1}": around[i : i + 1] for i in range(_TURN_VIEWS)}),
     )
     media.save_png(folder / "expressions.png", _expression_sheet(person, config))
-    opened.mark_done(STAGE, {"frames": config.frames})
+    completeness.finish(begun, resolved, opened, {"frames": config.frames})
 
 
 def turntable(

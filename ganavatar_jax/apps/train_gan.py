@@ -10,14 +10,21 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import experiment, experiment_config, prepare_data, weights
+from ganavatar_jax.apps import (
+    completeness,
+    earlier_training,
+    experiment,
+    experiment_config,
+    prepare_data,
+    weights,
+)
 from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import run_dir
-from ganavatar_jax.training import loop, parallel, phase_config, recon_step, state
+from ganavatar_jax.runs import environment, run_dir
+from ganavatar_jax.training import loop, parallel, recon_step, state
 
 STAGE = loop.STAGE
 _FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
@@ -37,8 +44,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    train(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        train(resolved, opened)
 
 
 def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
@@ -55,6 +62,25 @@ def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
     return opened.folder("checkpoints", "export")
 
 
+def lay_out(resolved: experiment_config.ExperimentConfig) -> parallel.Layout:
+    """Lays the training out over all devices.
+
+    Args:
+      resolved: The configuration.
+
+    Returns:
+      The layout.
+
+    Raises:
+      ConfigError: the batch cannot be shared out to the devices.
+
+    Source: ours.
+    """
+    layout = parallel.make_layout(resolved.parallel)
+    resolved.gan_step.check_devices(layout.mesh.size, layout.backend)
+    return layout
+
+
 def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Trains the GAN and exports its networks.
 
@@ -63,17 +89,23 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
       opened: The run.
 
     Raises:
-      RunError: the dataset has not been prepared.
+      ConfigError: the batch cannot be shared out to the devices.
+      RunError: the dataset has not been prepared, or no longer stands.
       WeightError: the starting weights do not fit.
 
     Source: GAN-Avatar (Kabadayi et al. 2024); EG3D (Chan et al. 2022).
     """
-    opened.require_stage(prepare_data.STAGE, task="prepare_data")
-    gan = resolved.gan
-    done = opened.stage_done(STAGE)
-    if done is not None and done["kimg"] >= gan.iterations * gan.batch_size / 1000:
+    begun = completeness.begin(STAGE, resolved, opened)
+    verdict = completeness.judge(STAGE, resolved, opened)
+    if verdict.stands:
+        print(f"{STAGE}: complete")
         return
-    table = frame_table.load_split(prepare_data.dataset_folder(opened), "train")
+    layout = lay_out(resolved)
+    earlier_training.settle(begun, verdict, opened)
+    gan = resolved.gan
+    table = frame_table.load_split(
+        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+    )
     batches = frame_table.make_batches(
         table,
         batch_size=gan.batch_size // jax.process_count(),
@@ -82,17 +114,15 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    steps = phase_config.step_config(gan, resolved.generator, resolved.discriminator)
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
     final = loop.train(
-        _initial(resolved, steps, table),
+        _initial(resolved, table),
         batches,
         labels,
-        config=gan,
-        steps=steps,
-        layout=parallel.make_layout(resolved.parallel),
+        options=resolved.gan_step,
+        layout=layout,
         outputs=loop.Outputs(
             checkpoints=opened.folder("checkpoints", "gan"),
             writer_options={
@@ -103,13 +133,14 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
                 "primary": opened.primary,
             },
             draw_samples=_sample_drawer(resolved, opened, table),
+            profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
+            facts=earlier_training.note(begun),
         ),
     )
     if opened.primary:
         _export(resolved, opened, final)
-    opened.mark_done(
-        STAGE, {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
-    )
+    info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _export(
@@ -130,9 +161,7 @@ def _export(
 
 
 def _initial(
-    resolved: experiment_config.ExperimentConfig,
-    steps: phase_config.StepConfig,
-    table: frame_table.FrameTable,
+    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
 ) -> Callable[[], state.GanState]:
     """Loads and fits what a fresh start needs; the rest may run under eval_shape."""
     gan = resolved.gan
@@ -146,7 +175,7 @@ def _initial(
         )
     e = _make_encoder(resolved, start, table) if gan.reconstruct else None
     options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
-    adams = steps.g_adam_lazy, steps.d_adam_lazy
+    adams = gan.g_adam, gan.d_adam
 
     def make() -> state.GanState:
         key = jax.random.key(gan.seed)
@@ -247,7 +276,7 @@ def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object
     Source: ours.
     """
     return {
-        "commit": run_dir.describe_commit(),
+        "commit": environment.describe_commit(),
         "gan": dataclasses.asdict(resolved.gan),
         "data": resolved.data.source,
     }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, experiment, experiment_config, make_frontals, prepare_data
+from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
 from ganavatar_jax.core import chunks, errors, portable, rng
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import coefficients, normalization
@@ -33,8 +33,8 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on the mapping network.
     """
-    resolved, opened = experiment.open_run(config, workdir)
-    train(resolved, opened)
+    with experiment.hold_run(config, workdir) as (resolved, opened):
+        train(resolved, opened)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
 
     Source: GAN-Avatar (Kabadayi et al. 2024); validation on held-out pairs is ours.
     """
-    opened.require_stage(make_frontals.STAGE, task="make_frontals")
+    begun = completeness.begin(STAGE, resolved, opened)
     config = resolved.mapping
     folder = prepare_data.dataset_folder(opened)
     stored = {s: expression_pairs.load_pairs(folder, s) for s in ("train", "validation")}
@@ -112,7 +112,8 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
             "frontal_label25": label25,
         },
     )
-    opened.mark_done(STAGE, {"validation": best, "coefficients": list(normalizer.names)})
+    info = {"validation": best, "coefficients": list(normalizer.names)}
+    completeness.finish(begun, resolved, opened, info)
 
 
 def _fit_normalizer(

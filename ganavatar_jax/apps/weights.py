@@ -27,6 +27,7 @@ from ganavatar_jax.models import (
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 ENCODER = "encoder.safetensors"
+MAPPING = "mapping.safetensors"  # from codes to w; see train_mapping
 
 
 def locate(init: str) -> pathlib.Path:

@@ -17,7 +17,7 @@ def map_in_chunks(function: Callable[[PyTree], PyTree], arrays: PyTree, *, chunk
 
     Args:
       function: Maps a tree of arrays with leading axis `chunk` to another such tree; jit it.
-      arrays: Tree of NumPy arrays with one common leading axis f.
+      arrays: Tree of NumPy arrays, or `image_sequences.Images`, with one common leading axis f.
       chunk: Frames per call; capped at f.
 
     Returns:
@@ -36,11 +36,15 @@ def map_in_chunks(function: Callable[[PyTree], PyTree], arrays: PyTree, *, chunk
         )
     (count,) = counts
     chunk = min(chunk, count)
-    outputs = []
+    results: PyTree = None
     for start in range(0, count, chunk):
         indices = np.minimum(np.arange(start, start + chunk), count - 1)
-        outputs.append(jax.device_get(function(_take(arrays, indices))))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *outputs)
+        part = jax.device_get(function(_take(arrays, indices)))
+        if results is None:  # joined in place: a list of parts would take the memory twice
+            results = jax.tree.map(lambda p: np.empty((count, *p.shape[1:]), p.dtype), part)
+        for whole, piece in zip(jax.tree.leaves(results), jax.tree.leaves(part), strict=True):
+            whole[start : start + chunk] = piece[: count - start]
+    return results
 
 
 def _take(arrays: PyTree, indices: Int[np.ndarray, " n"]) -> PyTree:

@@ -75,6 +75,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
+    """Checks a value against its type hint, since a ConfigDict keeps whatever it is given."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):

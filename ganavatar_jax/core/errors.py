@@ -29,5 +29,9 @@ class MissingDependencyError(GanAvatarError):
     """An optional package is needed for what was asked; names the extra to install."""
 
 
+class BackendError(GanAvatarError):
+    """The installed JAX computes wrong on this machine."""
+
+
 class RunError(GanAvatarError):
     """A run folder cannot be used: no permission, or it lacks a stage this one needs."""

@@ -5,12 +5,20 @@ core that touches the disk is `portable`.
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import UInt8
+
+# What the system answers when there is no room for, or no way to, what is being written.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextlib.contextmanager
@@ -25,13 +33,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
       A context manager whose value is the path to write to.
 
     Raises:
-      RunError: the folder cannot be made, the block meets an error of the system (a full disk),
-        or the finished file cannot be moved into place.
+      RunError: the folder cannot be made, the file cannot be written (a full disk), or it cannot
+        be moved into place. Other errors of the block, e.g. of what it reads, pass as they are.
 
     Source: ours.
     """
     target = pathlib.Path(path)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    # Not the process number: containers that share a folder may share it.
+    temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp{target.suffix}")
     make_folder(target.parent)
     try:
         yield temporary
@@ -39,6 +48,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
+        if not _is_of_writing(error, (temporary, target)):
+            raise
         raise write_error(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -111,6 +122,40 @@ def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
         raise write_error(folder, error) from error
 
 
+def stack_on_disk(
+    folder: str | os.PathLike[str], parts: Iterable[np.ndarray]
+) -> UInt8[np.ndarray, "..."]:
+    """Joins arrays in a file without a name, which is gone when nothing refers to the result.
+
+    Args:
+      folder: Where there is room; made if missing.
+      parts: At least one array of bytes; equal but for their lengths.
+
+    Returns:
+      The arrays one after the other, read-only: memory holds what is looked at, as long as there
+      is room.
+
+    Raises:
+      RunError: the disk is full, or the folder cannot be written.
+
+    Source: ours.
+    """
+    count, shape = 0, ()
+    try:
+        file = tempfile.TemporaryFile(dir=make_folder(folder))
+    except OSError as error:
+        raise write_error(folder, error) from error
+    with file:
+        for part in parts:
+            count, shape = count + len(part), part.shape[1:]
+            try:
+                file.write(np.ascontiguousarray(part, np.uint8).data)
+                file.flush()
+            except OSError as error:
+                raise write_error(folder, error) from error
+        return np.memmap(file, np.uint8, mode="r", shape=(count, *shape))
+
+
 def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError:
     """Words an operating-system error as one line for the user.
 
@@ -127,3 +172,12 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError
         f"{os.fspath(path)}: cannot be written ({error.strerror or error}); check the permissions "
         f"and the free space, or choose another folder."
     )
+
+
+def _is_of_writing(error: OSError, written: tuple[pathlib.Path, ...]) -> bool:
+    """Tells a failed write from another failure, which names another file or has another cause."""
+    if error.filename is not None:
+        named = os.fsdecode(error.filename) if not isinstance(error.filename, int) else ""
+        return pathlib.Path(named) in written
+    # Pillow forgets the number: "encoder error -2 when writing image file".
+    return error.errno in _NOT_WRITTEN or (error.errno is None and "when writing" in str(error))

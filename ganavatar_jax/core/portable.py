@@ -22,6 +22,8 @@ from ganavatar_jax.core import errors, files, trees
 
 FORMAT = "ganavatar_jax.params/1"
 _ENTRY = "ganavatar_jax"  # the key of our JSON in the header
+# Metadata that say how weights were made, or repeat the config of their run.
+_ORIGIN = ("provenance", "architecture")
 _LISTED = 4  # names shown of each kind of mismatch, so that the message stays one line
 
 
@@ -106,6 +108,32 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return _read_header(path, entries)["metadata"]
 
 
+def identify(path: str | os.PathLike[str], *, thorough: bool) -> str | None:
+    """Computes what is equal for files that hold the same tensors and mean the same by them.
+
+    Args:
+      path: A file made by `save_params`.
+      thorough: Whether the tensors are read and compared with the header as well.
+
+    Returns:
+      Hexadecimal SHA-256, of the header's checksums and metadata but for where the weights come
+      from; None where there is no such file, or it is damaged.
+
+    Source: ours.
+    """
+    path = pathlib.Path(path)
+    try:
+        with _open(path) as file:
+            header = _read_header(path, file.metadata() or {})
+            if thorough:
+                _check_digests(path, {n: file.get_tensor(n) for n in file.keys()}, header["sha256"])
+    except errors.WeightError:
+        return None
+    meant = {key: v for key, v in header["metadata"].items() if key not in _ORIGIN}
+    text = json.dumps({"sha256": header["sha256"], "metadata": meant}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def check_fit(
     expected: Mapping[str, Any], found: Mapping[str, Any], *, what: str, compare_dtypes: bool = True
 ) -> None:
@@ -152,6 +180,7 @@ def check_fit(
 
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a safetensors file and turns what the library says of a bad one into our error."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
@@ -176,6 +205,7 @@ def _check_names(tree: Mapping[str, Any]) -> None:
 
 
 def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, Any]:
+    """Reads our part of the header; other writers of safetensors have none."""
     if _ENTRY not in entries:
         raise errors.WeightError(
             f'{path}: expected weights in the format "{FORMAT}"; the header does not name it. '
@@ -187,7 +217,7 @@ def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, An
             raise ValueError(f"format {header['format']!r}")
         if not (isinstance(header["sha256"], dict) and isinstance(header["metadata"], dict)):
             raise ValueError("sha256 and metadata must be objects")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.WeightError(
             f'{path}: expected a header in the format "{FORMAT}"; got {error}. Convert the file '
             f"again with this version."
@@ -198,6 +228,7 @@ def _read_header(path: pathlib.Path, entries: Mapping[str, str]) -> dict[str, An
 def _check_digests(
     path: pathlib.Path, tensors: Mapping[str, np.ndarray], digests: Mapping[str, Any]
 ) -> None:
+    """Refuses tensors whose bytes are not those that were saved, or whose names clash."""
     branches = {
         name.rsplit(".", depth)[0] for name in tensors for depth in range(1, name.count(".") + 1)
     }

@@ -203,4 +203,5 @@ def gan() -> dict:
         "snapshot_kimg": 40.0,
         "sample_kimg": 20.0,
         "log_iterations": 10,
+        "profile_iterations": 0,
     }

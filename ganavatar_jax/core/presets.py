@@ -30,11 +30,12 @@ def full() -> ml_collections.ConfigDict:
                 "count": 1001,
                 "first_seed": 0,
                 "psi": 0.7,
-                "cutoff": 0,
-                "radius": 0.0,
+                "cutoff": 14,
+                "camera": "capture",
+                "radius": 2.7,
                 "pivot": (0.0, 0.0, 0.0),
-                "focal": 0.0,
-                "principal_point": (),
+                "focal": 4.2647,
+                "principal_point": (0.5, 0.5),
                 "random_noise": False,
                 "latents": "prior",
                 "validation_fraction": 0.1,
@@ -105,7 +106,7 @@ def full() -> ml_collections.ConfigDict:
                 "period_s": 8.0,
                 "batch_size": 8,
             },
-            "devices": {"cpu_virtual": 0, "distributed": False},
+            "devices": {"cpu_virtual": 0, "distributed": False, "matmul_precision": "highest"},
             "parallel": "jit",
             "compile_cache": True,
             "tensorboard": True,
@@ -237,7 +238,8 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.generator.render.update({"depth_resolution": 4, "depth_resolution_importance": 4})
     config.discriminator.update({"img_resolution": 32, "channel_base": 128, "channel_max": 8})
-    # Three iterations, so that every phase runs, also after a warm-up of one; up to eight devices.
+    config.discriminator.mbstd_block_size = 1  # up to eight devices share a batch of eight
+    # Three iterations, so that every phase runs, also after a warm-up of one.
     config.gan.update(
         {
             "init": "",

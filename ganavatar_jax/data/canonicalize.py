@@ -11,20 +11,18 @@ image untouched, bit by bit. This happens at the stored resolution, before shrin
 
 Size. Pillow's antialiased Lanczos (as the EG3D dataset tool does) or box filter, in display values.
 
-Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera;
-label and expression code change with the pixels, see `mirror_label25` and `mirror_permutation`.
+Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera, see
+`mirror_label25`. Training serves no expression codes, so that none are mirrored here.
 """
 
 import dataclasses
-import re
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import Float, Int, UInt8
+from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.data import data_config, records
 
 _LEVEL = {"white": 1.0, "black": 0.0}
@@ -218,73 +216,6 @@ def mirror_label25(label25: Float[np.ndarray, "*b 25"]) -> Float[np.ndarray, "*b
     mirrored[..., _SKEW] *= -1.0
     mirrored[..., _CX] = 1.0 - mirrored[..., _CX]
     return mirrored
-
-
-def mirror_permutation(names: Sequence[str]) -> Int[np.ndarray, " e"]:
-    """Finds which entry of an expression code each entry becomes in a mirror.
-
-    Entries swap with the one whose name has Left and Right exchanged (also left/right, or an L/R
-    at the end after an underscore); entries without a side keep their place.
-
-    Args:
-      names: Names of the entries, e.g. ARKit's.
-
-    Returns:
-      Indices with `mirrored_code = code[..., indices]`.
-
-    Raises:
-      DataFormatError: an entry has a side and no counterpart, or no name has a side at all, as in
-        the components of a 3D morphable model, which no exchange of entries mirrors.
-
-    Source: ours; ARKit's naming.
-    """
-    position = {name: index for index, name in enumerate(names)}
-    partners = [_other_side(name) for name in names]
-    for name, partner in zip(names, partners, strict=True):
-        if partner not in position:
-            raise errors.DataFormatError(
-                f'expression "{name}" has a side and no counterpart "{partner}". Add it to '
-                "expressions.json, or set data.mirror=False."
-            )
-    if len(names) > 0 and all(n == p for n, p in zip(names, partners, strict=True)):
-        raise errors.DataFormatError(
-            f'expression codes ("{names[0]}", ...) name no left and right, so they cannot be '
-            "mirrored. Set data.mirror=False."
-        )
-    return np.array([position[partner] for partner in partners], np.int64)
-
-
-def mirror_frame(frame: records.Frame, *, expression_names: Sequence[str]) -> records.Frame:
-    """Makes the frame of the mirrored head from the mirrored camera.
-
-    Args:
-      frame: Any frame.
-      expression_names: Names of the entries of its code.
-
-    Returns:
-      The frame with image, alpha, label and code mirrored, and "_mirror" added to its name.
-
-    Raises:
-      DataFormatError: it has a code whose names cannot be mirrored.
-
-    Source: EG3D mirrored dataset; ours for codes.
-    """
-    expression = frame.expression
-    if expression is not None:
-        expression = expression[mirror_permutation(expression_names)]
-    return dataclasses.replace(
-        frame,
-        image=mirror_image(frame.image),
-        alpha=None if frame.alpha is None else frame.alpha[:, ::-1],
-        label25=mirror_label25(frame.label25),
-        expression=expression,
-        frame_id=frame.frame_id + "_mirror",
-    )
-
-
-def _other_side(name: str) -> str:
-    swap = {"Left": "Right", "Right": "Left", "left": "right", "right": "left", "L": "R", "R": "L"}
-    return re.sub(r"Left|Right|left|right|(?<=_)[LR]$", lambda match: swap[match.group()], name)
 
 
 def _srgb_to_linear(value: np.ndarray) -> np.ndarray:

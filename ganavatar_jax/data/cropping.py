@@ -91,6 +91,7 @@ def _center_box(frame: records.FrameReference) -> Box:
 
 
 def _head_box(frame: records.FrameReference, *, extent: float, name: str) -> Box:
+    """Places the square around the head's centre, as large as the head is seen there."""
     cam2world = frame.label25[:16].reshape(1, 4, 4).astype(np.float64)
     intrinsics = frame.label25[16:].reshape(1, 3, 3).astype(np.float64)
     center, depth = triangulation.project(np.zeros((1, 3)), cam2world, intrinsics)

@@ -204,8 +204,9 @@ class DataConfig:
       resample: Filter that shrinks images to `resolution`; both are antialiased.
       mirror: Train on every frame and on its mirror image, cameras mirrored too.
       split: Which frames are held out.
-      cache_limit_mb: Decoded frames are kept in memory up to this many MB; larger sets are
-        decoded while training.
+      cache_limit_mb: Images of a split are kept in memory, decoded, if they take at most this many
+        MB (2^20 bytes): 5,461 frames of 512 pixels with the default. More are decoded from disk
+        batch by batch; the batches are the same.
     """
 
     source: str
@@ -230,6 +231,11 @@ class DataConfig:
             raise ValueError(
                 "resolution must be a power of two of at least 8 pixels; got "
                 f"{self.resolution}. Use 64, 128, 256 or 512."
+            )
+        if self.cache_limit_mb < 0:
+            raise ValueError(
+                f"cache_limit_mb must not be negative; got {self.cache_limit_mb}. 0 keeps all "
+                "images on disk."
             )
         if self.crop_extent <= 0:
             raise ValueError(f"crop_extent must be positive; got {self.crop_extent}.")

@@ -25,7 +25,7 @@ from ganavatar_jax.data import (
     records,
 )
 from ganavatar_jax.data.formats import json_files, reader_table
-from ganavatar_jax.geometry import point_models, triangulation
+from ganavatar_jax.geometry import point_models, similarity, triangulation
 
 _FEWEST_VIEWS = 3
 _FRONT_DEG = 50.0  # Beyond, the detector guesses the hidden half of the face.
@@ -150,15 +150,14 @@ def move_cameras(capture: records.Capture, report: Report) -> records.Capture:
     Returns:
       Frames whose cameras have rotation Q R and centre s Q o + t.
 
-    Source: geometry.similarity.transform_camera, in float64.
     """
-    rotation = np.array(report.rotation)
+    found = similarity.Similarity(
+        report.scale, np.array(report.rotation), np.array(report.translation)
+    )
     frames = []
     for frame in capture.frames:
         label25 = frame.label25.astype(np.float64)
-        pose = label25[:16].reshape(4, 4)
-        pose[:3, :3] = rotation @ pose[:3, :3]
-        pose[:3, 3] = report.scale * rotation @ pose[:3, 3] + report.translation
+        label25[:16] = similarity.move_cameras(label25[:16].reshape(4, 4), found).ravel()
         frames.append(dataclasses.replace(frame, label25=label25.astype(np.float32)))
     return dataclasses.replace(capture, frames=tuple(frames))
 
@@ -176,6 +175,7 @@ def _align_by_landmarks(
     align: data_config.AlignConfig,
     find_landmarks: head_landmarks.FindLandmarks,
 ) -> Report:
+    """Aligns by the face itself, read in frames spread over the capture."""
     head = head_landmarks.load_head_landmarks()
     chosen = np.linspace(0, len(capture.frames) - 1, min(align.views, len(capture.frames)))
     seen, labels = [], []
@@ -260,6 +260,7 @@ def _is_frontal(poses: Float[np.ndarray, "v 4 4"], rotation: Float[np.ndarray, "
 
 
 def _align_by_files(align: data_config.AlignConfig, method: str) -> Report:
+    """Aligns by pairs of points that the user vouches for."""
     if method == "mesh":
         source, target = read_vertices(align.source_file), read_vertices(align.target_file)
     else:
@@ -317,6 +318,7 @@ def read_vertices(path: str | pathlib.Path) -> Float[np.ndarray, "n 3"]:
 
 
 def _read_pairs(path: str) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    """Reads pairs of points, or points by landmark number, whose targets we know."""
     try:
         content: Any = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -344,6 +346,7 @@ def _read_pairs(path: str) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, 
 
 
 def _warnings(capture: records.Capture, report: Report, box_side: float) -> tuple[str, ...]:
+    """Says what the numbers alone show to be wrong, before hours of training do."""
     found = []
     if report.residual > _LARGEST_RESIDUAL:
         found.append(

@@ -72,6 +72,7 @@ def find_no_number(values: list[Any]) -> int | None:
 
 
 def _to_numbers(values: Any, where: str) -> np.ndarray:
+    """Turns a JSON label into numbers, or names the first entry that is none."""
     if not isinstance(values, list):
         raise errors.DataFormatError(
             f"{where}: expected a label of 25 numbers; got {_short(values)}. Write cam2world row "
@@ -98,6 +99,7 @@ def _to_numbers(values: Any, where: str) -> np.ndarray:
 
 
 def _check_pose(cam2world: np.ndarray, where: str) -> None:
+    """Refuses transposed, scaled and mirrored poses: each would train without complaint."""
     if np.abs(cam2world[3] - [0.0, 0.0, 0.0, 1.0]).max() > _EXACT_TOLERANCE:
         raise errors.DataFormatError(
             f"{where}: the last row of cam2world must be 0 0 0 1; got {_row(cam2world[3])}. Write "
@@ -119,6 +121,7 @@ def _check_pose(cam2world: np.ndarray, where: str) -> None:
 
 
 def _check_intrinsics(intrinsics: np.ndarray, where: str) -> None:
+    """Refuses intrinsics in pixels, mirrored ones and transposed ones."""
     fx, skew, cx = intrinsics[0]
     zero, fy, cy = intrinsics[1]
     if max(abs(fx), abs(fy)) > _LARGEST_FOCAL or max(abs(cx), abs(cy)) > _LARGEST_CENTRE:

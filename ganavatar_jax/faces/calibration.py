@@ -8,6 +8,7 @@ file says what it was fitted on (experiments/log/E004-estimator-card.md).
 """
 
 import dataclasses
+import hashlib
 import importlib.resources
 import json
 import os
@@ -20,6 +21,7 @@ import numpy as np
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.faces import coefficients
+from ganavatar_jax.runs import identity
 
 FORMAT = "ganavatar_jax.calibration/1"
 NONE = "none"
@@ -81,6 +83,24 @@ def load(name_or_path: str | os.PathLike[str]) -> Calibration:
     return _from_json(path.read_text("utf-8"), place=str(path))
 
 
+def digest(name_or_path: str | os.PathLike[str]) -> str | None:
+    """Computes the checksum of a calibration's file.
+
+    Args:
+      name_or_path: As for `load`.
+
+    Returns:
+      Hexadecimal SHA-256; None where there is no such file.
+
+    Source: ours.
+    """
+    shipped = _ASSETS.get(os.fspath(name_or_path))
+    if shipped is None:
+        return identity.digest_file(name_or_path)
+    asset = importlib.resources.files("ganavatar_jax") / "assets" / shipped
+    return hashlib.sha256(asset.read_bytes()).hexdigest()
+
+
 def save(path: str | os.PathLike[str], calibration: Calibration, *, digits: int = 5) -> None:
     """Writes a calibration as JSON, one line a coefficient.
 
@@ -113,6 +133,7 @@ def save(path: str | os.PathLike[str], calibration: Calibration, *, digits: int 
 
 
 def _from_json(text: str, *, place: str) -> Calibration:
+    """Reads a calibration whose table fits its own names."""
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:

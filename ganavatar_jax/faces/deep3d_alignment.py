@@ -27,25 +27,6 @@ _TEMPLATE = np.array(
         [0.2484662, -0.38128236, 0.22235769],
     ]
 )
-# The same points among the usual 68, counted from 1; the eyes are the means of their corners.
-_EYE_CORNERS = ((37, 40), (43, 46))
-_NOSE_TIP, _MOUTH_CORNERS = 31, (49, 55)
-
-
-def from_68(landmarks: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]:
-    """Picks the five points of the usual 68 landmarks.
-
-    Args:
-      landmarks: 68 landmarks.
-
-    Returns:
-      The five points.
-
-    Source: the original's behaviour.
-    """
-    eyes = [landmarks[[first - 1, second - 1]].mean(axis=0) for first, second in _EYE_CORNERS]
-    rest = [landmarks[index - 1] for index in (_NOSE_TIP, *_MOUTH_CORNERS)]
-    return np.stack([*eyes, *rest])
 
 
 def align(

@@ -29,7 +29,6 @@ HEADS = (
     ("translation_xy", 2),
     ("translation_z", 1),
 )
-NUM_COEFFICIENTS = sum(size for _, size in HEADS)
 _EPSILON = 1e-5  # of the batch normalisation
 
 Variables = Mapping[str, Any]

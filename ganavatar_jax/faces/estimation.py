@@ -30,11 +30,6 @@ class Readings(NamedTuple):
     confidence: Float[np.ndarray, " f"]
     found: Bool[np.ndarray, " f"]
 
-    @property
-    def skipped(self) -> int:
-        """Number of images that could not be read."""
-        return int((~self.found).sum())
-
 
 @runtime_checkable
 class Estimator(Protocol):
@@ -73,7 +68,7 @@ def estimate_many(
       progress: Called after each image with the numbers of images done and skipped so far.
 
     Returns:
-      Codes, confidences and the mask of readable images; `skipped` counts the others.
+      Codes, confidences and the mask of readable images.
 
     Raises:
       ValueError: there are more or fewer frame names than images.

@@ -127,6 +127,7 @@ def _inside_package(package: str, name: str) -> list[pathlib.Path]:
 
 
 def _download(model: ModelFile, target: pathlib.Path) -> None:
+    """Fetches a model file; nothing but the bytes we know is ever written."""
     try:
         with urllib.request.urlopen(model.url, timeout=_TIMEOUT_S) as response:
             content = response.read(model.size_bytes + 1)  # A longer answer is not the file.

@@ -2,21 +2,20 @@
 
 Coefficients differ a hundredfold in spread (MediaPipe's cheekPuff stays below 0.001). Either each
 is standardised, or their principal components are, or they are fed as they are. Fitted on training
-codes, kept beside the network, applied to any code with the same names. `apply` and `invert` use
-operators only, so they also work on traced JAX arrays.
+codes, kept beside the network, applied to any code with the same names. `apply` uses operators
+only, so it also works on traced JAX arrays.
 
 What the map does to a code, and where the codes of the pairs lay, are two things: raw codes are
 mapped by the identity, and have a mean and a spread all the same. `CodeStatistics` says the second.
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from ganavatar_jax.core import errors, files
+from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Array, Float
 
 _STATISTICS = {"mean": "code_mean", "std": "code_std", "normalized_std": "normalized_std"}
@@ -108,20 +107,6 @@ class CodeNormalizer:
         """
         return (codes - self._mean_like(codes)) @ self.forward
 
-    def invert(
-        self, normalized: Float[np.ndarray | Array, "*b k"]
-    ) -> Float[np.ndarray | Array, "*b e"]:
-        """Maps normalised codes back.
-
-        Args:
-          normalized: Normalised codes.
-
-        Returns:
-          Codes; exact unless components were dropped, then the nearest codes they span.
-        """
-        codes = normalized @ self.backward
-        return codes + self._mean_like(codes)
-
     def _mean_like(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray, "*ones e"]:
         return self.mean[(None,) * (codes.ndim - 1)]  # JAX may be set to refuse rank promotion.
 
@@ -202,7 +187,7 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
       The normaliser.
 
     Raises:
-      DataFormatError: a key is missing or shapes disagree.
+      DataFormatError: a key is missing, holds something else, or shapes disagree.
 
     Source: ours.
     """
@@ -212,10 +197,16 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
             f"code normaliser: expected keys names, mean, forward, backward; {missing} missing. "
             "Fit it anew."
         )
-    names = tuple(str(name) for name in values["names"])
-    mean, forward, backward = (
-        np.asarray(values[key], np.float32) for key in ("mean", "forward", "backward")
-    )
+    try:
+        names = tuple(str(name) for name in values["names"])
+        mean, forward, backward = (
+            np.asarray(values[key], np.float32) for key in ("mean", "forward", "backward")
+        )
+    except (TypeError, ValueError) as error:
+        raise errors.DataFormatError(
+            f"code normaliser: expected a list of names and lists of numbers ({error}). Fit it "
+            "anew."
+        ) from error
     width = len(names)
     if mean.shape != (width,) or forward.shape[:1] != (width,) or backward.T.shape != forward.shape:
         raise errors.DataFormatError(
@@ -254,45 +245,3 @@ def _statistics_arrays(normalizer: CodeNormalizer) -> dict[str, Float[np.ndarray
     """Names the statistics as files do; nothing where they are not known."""
     known = normalizer.statistics
     return {} if known is None else {k: getattr(known, f) for f, k in _STATISTICS.items()}
-
-
-def save_npz(path: str | os.PathLike[str], normalizer: CodeNormalizer) -> None:
-    """Writes a normaliser to an NPZ file, exactly.
-
-    Args:
-      path: File to write, ending in .npz.
-      normalizer: What to write.
-
-    Raises:
-      RunError: the file cannot be written.
-
-    Source: ours.
-    """
-    with files.atomic_path(path) as temporary:
-        np.savez(
-            temporary,
-            allow_pickle=False,
-            names=np.array(normalizer.names),
-            mean=normalizer.mean,
-            forward=normalizer.forward,
-            backward=normalizer.backward,
-            **_statistics_arrays(normalizer),
-        )
-
-
-def load_npz(path: str | os.PathLike[str]) -> CodeNormalizer:
-    """Reads a normaliser written by `save_npz`.
-
-    Args:
-      path: The file.
-
-    Returns:
-      The normaliser.
-
-    Raises:
-      DataFormatError: a key is missing or shapes disagree.
-
-    Source: ours.
-    """
-    with np.load(path, allow_pickle=False) as arrays:
-        return from_dict(dict(arrays))

@@ -155,6 +155,7 @@ def _checked_row(row: Any, width: int, *, place: str) -> Float[np.ndarray, " e"]
 
 
 def _read_json(path: pathlib.Path) -> _Table:
+    """Reads codes by frame name; `fps` is there if they are a recording."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -177,6 +178,7 @@ def _read_json(path: pathlib.Path) -> _Table:
 
 
 def _read_npz(path: pathlib.Path) -> _Table:
+    """Reads codes by rows, whose frames are named beside them."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             names, frames, codes = arrays["names"], arrays["frames"], arrays["codes"]

@@ -141,6 +141,7 @@ class SelfieMatter:
     def _refine(
         self, image_u8: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"]
     ) -> Float[np.ndarray, "h w"]:
+        """Solves the uncertain band at a small size and carries it back along its colours."""
         trimap = make_trimap(alpha)
         small = _shrink(image_u8) / 255.0
         small_trimap = make_trimap(_shrink(alpha.astype(np.float32)).astype(np.float64))

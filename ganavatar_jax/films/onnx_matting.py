@@ -142,6 +142,7 @@ class OnnxMatter:
         return _DTYPES[kind]
 
     def _run(self, color: Float[np.ndarray, "s s 3"]) -> dict[str, np.ndarray]:
+        """Runs the network on one square; a recurrent one keeps its states for the next frame."""
         values = color if self.remembers else color * 2.0 - 1.0
         feed = {self._image: np.moveaxis(values, -1, 0)[None].astype(self._dtype)}
         if self.remembers:

@@ -23,7 +23,7 @@ from ganavatar_jax.data import data_config, head_alignment, head_landmarks
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
 from ganavatar_jax.films import head_poses, matting, rigid_parts, video_landmarks, video_structure
-from ganavatar_jax.geometry import point_models, pose_errors
+from ganavatar_jax.geometry import point_models, pose_errors, similarity
 
 POSES_FILE = "poses.npz"  # what `solve` has found, in the capture's folder
 
@@ -173,6 +173,7 @@ def _from_landmarks(
     estimator: estimator_config.EstimatorConfig,
     tracks: video_landmarks.Tracks,
 ) -> Solved:
+    """Solves one rigid face for the whole video; what does not fit it was misread."""
     head = head_landmarks.load_head_landmarks()
     task = model_files.find(
         model_files.FACE_LANDMARKER,
@@ -195,12 +196,11 @@ def _from_landmarks(
         starts=video_landmarks.find_starts(tracks.frame),
     )
     aligned = point_models.align(found.points, head.model)
+    # The tracked pose carries the face, in centimetres, to the camera.
     poses = np.tile(np.eye(4), (len(tracks.frame), 1, 1))
-    # World to face is the inverse similarity; face to camera the tracked pose. Distances in world
-    # units are `scale` times centimetres.
-    poses[:, :3, :3] = aligned.rotation @ np.swapaxes(found.rotation, 1, 2)
-    origin_cm = -np.einsum("fji,fj->fi", found.rotation, found.translation)
-    poses[:, :3, 3] = aligned.scale * origin_cm @ aligned.rotation.T + aligned.translation
+    poses[:, :3, :3] = np.swapaxes(found.rotation, 1, 2)
+    poses[:, :3, 3] = -np.einsum("fji,fj->fi", found.rotation, found.translation)
+    poses = similarity.move_cameras(poses, aligned)
     kept = np.flatnonzero(found.residual_px <= _MISREAD * np.median(found.residual_px))
     return Solved(
         poses,
@@ -347,10 +347,7 @@ def _into_head_frame(
         np.array([focal, focal]), np.array(size_px) / 2.0, size=size_px
     )
     fit = head_alignment.fit_head(uv, cam2world[few], np.tile(camera, (len(few), 1, 1))).alignment
-    moved = cam2world.copy()
-    moved[:, :3, :3] = fit.rotation @ cam2world[:, :3, :3]
-    moved[:, :3, 3] = fit.scale * cam2world[:, :3, 3] @ fit.rotation.T + fit.translation
-    return moved, float(np.median(fit.residual))
+    return similarity.move_cameras(cam2world, fit), float(np.median(fit.residual))
 
 
 def _at_usual_distance(

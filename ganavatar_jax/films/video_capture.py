@@ -191,6 +191,7 @@ def _write_frames(
     matter: matters.Matter | None,
     progress: video_landmarks.Progress | None,
 ) -> dict[str, Any]:
+    """Writes crops, mattes and codes; frames that an interrupted call has written stay."""
     labels, codes, squares = [], {}, []
     starts = video_landmarks.find_starts(tracks.frame)
     parts = np.searchsorted(starts, solved.kept, side="right") - 1

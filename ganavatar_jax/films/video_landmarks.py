@@ -105,6 +105,7 @@ def _read_chunk(
     numbers: Int[np.ndarray, " c"],
     path: pathlib.Path,
 ) -> None:
+    """Reads some frames and stores them whole, so that a stopped run loses one chunk at most."""
     frames, landmarks, codes, crowds, looked = [], [], [], 0, 0
     for number in numbers.tolist():
         image = video.read(number)

@@ -256,6 +256,7 @@ def _adjust_bundle(pycolmap: Any, model: Any, options: Any) -> None:
 
 
 def _read(model: Any, cam2world: np.ndarray, intrinsics_px: np.ndarray) -> Structure:
+    """Takes poses out of COLMAP's model, and how well each view agrees with its points."""
     poses = cam2world.copy()
     seen = np.zeros(len(poses), np.int64)
     residual = np.full(len(poses), np.nan)

@@ -87,6 +87,7 @@ def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
 def _compare_poses(
     found: Float[np.ndarray, "f 4 4"], truth: Float[np.ndarray, "f 4 4"]
 ) -> dict[str, float]:
+    """Compares views of the face alone: beyond them, landmarks and features are guesses."""
     backward = -truth[:, :3, 2]
     yaw_deg = np.degrees(np.arctan2(backward[:, 0], backward[:, 2]))
     front = np.abs(yaw_deg) <= _YAW_DEG

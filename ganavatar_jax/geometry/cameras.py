@@ -14,16 +14,13 @@ Source: EG3D (Chan et al. 2022), section 4 and its dataset format.
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import trees
+from ganavatar_jax.core import precision, trees
 from ganavatar_jax.core.arrays import Array, Float
 
 AnyArray = Array | np.ndarray
 
 # Below this distance from 0 and pi the polar angle's cosine would round to +-1 (EG3D's limit).
 _VERTICAL_MARGIN = 1e-5
-# EG3D writes these roundings of pi and sqrt(2) in its field-of-view formula; see quirk Q9.
-_FOV_PI = 3.14159
-_FOV_SQRT2 = 1.414
 
 
 @trees.pytree_dataclass
@@ -193,25 +190,6 @@ def intrinsics(
     return focal * jnp.broadcast_to(scaled, shape) + jnp.broadcast_to(fixed, shape)
 
 
-def fov_to_intrinsics(fov_deg: float | Float[AnyArray, "*b"]) -> Float[Array, "*b 3 3"]:
-    """Builds the centred intrinsics EG3D uses for a field of view.
-
-    The focal length is 1 / (1.414 tan(fov 3.14159 / 360)), so `fov_deg` is neither the view angle
-    across the side nor exactly the one across the diagonal, and 18.837 gives 4.2634 rather than
-    the 4.2647 of the FFHQ labels.
-
-    Args:
-      fov_deg: Field of view as EG3D counts it, degrees.
-
-    Returns:
-      Normalized intrinsics with the principal point in the centre.
-
-    Source: EG3D camera helper. Quirk Q9.
-    """
-    fov_deg = jnp.asarray(fov_deg)
-    return intrinsics(1.0 / (jnp.tan(fov_deg * _FOV_PI / 360.0) * _FOV_SQRT2))
-
-
 def yaw_pitch_deg(
     cam2world: Float[AnyArray, "*b 4 4"],
 ) -> tuple[Float[Array, "*b"], Float[Array, "*b"]]:
@@ -249,27 +227,9 @@ def project(
     Source: pinhole camera.
     """
     offset = jnp.asarray(points) - camera.cam2world[..., None, :3, 3]
-    local = jnp.einsum("...ji,...nj->...ni", camera.cam2world[..., :3, :3], offset)
-    projected = jnp.einsum("...ij,...nj->...ni", camera.intrinsics, local / local[..., 2:])
+    local = precision.einsum("...ji,...nj->...ni", camera.cam2world[..., :3, :3], offset)
+    projected = precision.einsum("...ij,...nj->...ni", camera.intrinsics, local / local[..., 2:])
     return projected[..., :2], local[..., 2]
-
-
-def invert_rigid(cam2world: Float[AnyArray, "*b 4 4"]) -> Float[Array, "*b 4 4"]:
-    """Inverts a rigid transform, turning cam2world into world2cam and back.
-
-    Args:
-      cam2world: Rotation and translation; no scale.
-
-    Returns:
-      [R^T | -R^T t].
-
-    Source: standard.
-    """
-    cam2world = jnp.asarray(cam2world)
-    rotation = jnp.swapaxes(cam2world[..., :3, :3], -1, -2)
-    translation = -jnp.einsum("...ij,...j->...i", rotation, cam2world[..., :3, 3])
-    top = jnp.concatenate([rotation, translation[..., None]], axis=-1)
-    return jnp.concatenate([top, cam2world[..., 3:, :]], axis=-2)
 
 
 def _normalize(vector: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:

@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.geometry import similarity
 
 _MAX_ITERATIONS = 1000
 _CONVERGED = 1e-7  # Change of the similarity's matrix, in model units.
@@ -36,20 +37,14 @@ class PointModel:
 
 
 @dataclasses.dataclass(frozen=True)
-class Alignment:
-    """The similarity x -> scale * rotation @ x + translation and what it leaves.
+class Alignment(similarity.Similarity):
+    """The similarity from the source to the model, and what it leaves.
 
     Attributes:
-      scale: Model units per source unit.
-      rotation: Determinant +1.
-      translation: Model units.
       coefficients: The person's shape, standard deviations of the modes.
       residual: Distance of each moved point from the person's model shape, model units.
     """
 
-    scale: float
-    rotation: Float[np.ndarray, "3 3"]
-    translation: Float[np.ndarray, "3"]
     coefficients: Float[np.ndarray, " k"]
     residual: Float[np.ndarray, " n"]
 
@@ -79,27 +74,29 @@ def align(points: Float[np.ndarray, "n 3"], model: PointModel) -> Alignment:
         )
     if np.linalg.svd(points - points.mean(axis=0), compute_uv=False)[1] <= 1e-6 * np.ptp(points):
         raise ValueError("the points lie on one line; give points that span a plane.")
-    scale, rotation, translation, residual = _fit_mean(points, model.mean)
+    found, residual = _fit_mean(points, model.mean)
+    rotation, translation = found.rotation, found.translation
     coefficients = np.zeros(model.modes.shape[-1])
     if len(coefficients):
         rotation, translation, coefficients, residual = _fit_shape(
-            scale * points, model, start=(rotation, translation)
+            found.scale * points, model, start=(rotation, translation)
         )
-    return Alignment(scale, rotation, translation, coefficients, residual)
+    return Alignment(found.scale, rotation, translation, coefficients, residual)
 
 
 def _fit_mean(
     points: Float[np.ndarray, "n 3"], mean: Float[np.ndarray, "n 3"]
-) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[similarity.Similarity, Float[np.ndarray, " n"]]:
+    """Fits the mean alone, so that points that stray lose their say step by step."""
     weights, matrix = np.ones(len(points)), np.zeros((3, 4))
     for _ in range(_MAX_ITERATIONS):
-        scale, rotation, translation = weighted_similarity(points, mean, weights)
-        residual = np.linalg.norm(scale * points @ rotation.T + translation - mean, axis=1)
+        found = similarity.from_points(points, mean, weights)
+        residual = np.linalg.norm(similarity.move_points(points, found) - mean, axis=1)
         weights = _robust_weights(residual)
-        before, matrix = matrix, np.column_stack([scale * rotation, translation])
+        before, matrix = matrix, np.column_stack([found.scale * found.rotation, found.translation])
         if np.abs(matrix - before).max() < _CONVERGED:
             break
-    return scale, rotation, translation, residual
+    return found, residual
 
 
 def _fit_shape(
@@ -146,32 +143,3 @@ def _turn(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
 def _robust_weights(residual: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     width = _ROBUST_WIDTH * np.median(residual) + 1e-12
     return 1.0 / (1.0 + (residual / width) ** 2) ** 2
-
-
-def weighted_similarity(
-    source: Float[np.ndarray, "n 3"],
-    target: Float[np.ndarray, "n 3"],
-    weights: Float[np.ndarray, " n"],
-) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """Finds the similarity of least squares in float64; `geometry.similarity` has it for JAX.
-
-    Args:
-      source: Points before the map.
-      target: Where they should land.
-      weights: Importance of each pair, not negative.
-
-    Returns:
-      scale: Target units per source unit.
-      rotation: Never a reflection.
-      translation: Target units.
-
-    Source: Umeyama 1991, equations 40 to 43, with weighted means.
-    """
-    weights = weights / weights.sum()
-    source_mean, target_mean = weights @ source, weights @ target
-    from_mean, to_mean = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd((weights[:, None] * to_mean).T @ from_mean)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = (u * signs) @ vt
-    scale = float(singular @ signs / (weights @ (from_mean**2).sum(axis=1)))
-    return scale, rotation, target_mean - scale * rotation @ source_mean

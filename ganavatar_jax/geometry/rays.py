@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from ganavatar_jax.core import precision
 from ganavatar_jax.core.arrays import Array, Float
 
 _NORM_FLOOR = 1e-12  # the reference's lower bound on the norm of a direction
@@ -32,7 +33,7 @@ def pixel_rays(
     x = (u - cx + cy * skew / fy - skew * v / fy) / fx
     y = jnp.broadcast_to((v - cy) / fy, x.shape)
     local = jnp.stack([x, y, jnp.ones_like(x)], axis=-1)
-    directions = jnp.einsum("bij,brj->bri", cam2world[:, :3, :3], local)
+    directions = precision.einsum("bij,brj->bri", cam2world[:, :3, :3], local)
     norm = jnp.sqrt(jnp.sum(jnp.square(directions), axis=-1, keepdims=True))
     directions = directions / jnp.maximum(norm, _NORM_FLOOR)
     origins = jnp.broadcast_to(cam2world[:, None, :3, 3], directions.shape)

@@ -7,16 +7,19 @@ showed the pose.
 
 import numpy as np
 
+from ganavatar_jax.core import image_sequences
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 
 _SPREAD_FRAMES = 512  # Frames from which spreads are estimated, evenly chosen.
+_MEAN_FRAMES = 8192
+_MOST_PAIRS = 2**22  # distances held at once
 
 
-def mean_image(train_u8: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Averages the training frames.
+def mean_image(train_u8: image_sequences.Images) -> UInt8[np.ndarray, "h w c"]:
+    """Averages the training frames; of more than 8,192, that many evenly chosen ones.
 
     Args:
-      train_u8: Training frames, 0..255.
+      train_u8: Training frames, 0..255, [n h w c]; read a few at a time.
 
     Returns:
       The mean, rounded to the nearest level.
@@ -28,10 +31,11 @@ def mean_image(train_u8: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "h w
     """
     if len(train_u8) == 0:
         raise ValueError("mean_image needs at least one training frame; got none.")
+    rows = image_sequences.spread_evenly(len(train_u8), most=_MEAN_FRAMES)
     total = np.zeros(train_u8.shape[1:], np.int64)
-    for frame in train_u8:
+    for frame in image_sequences.Rows(train_u8, rows):
         total += frame
-    return np.round(total / len(train_u8)).astype(np.uint8)
+    return np.round(total / len(rows)).astype(np.uint8)
 
 
 def nearest_frame(
@@ -62,7 +66,8 @@ def nearest_frame(
       test_label25: Camera labels of the test frames.
       test_codes: Expression codes of the test frames.
       camera_weight: How much more a spread of angle counts than a spread of code.
-      chunk: Test frames compared at once; bounds memory.
+      chunk: Test frames compared at once, fewer where there are many training frames; bounds
+        memory.
 
     Returns:
       Index of a training frame for each test frame; the earliest wins a tie.
@@ -89,6 +94,7 @@ def nearest_frame(
     angle_spread = _spread(_angles_deg(train_turns[chosen], train_turns[chosen]))
     code_spread = _spread(_distances(train_codes[chosen], train_codes[chosen]))
     nearest = np.empty(len(test_codes), np.int64)
+    chunk = max(1, min(chunk, _MOST_PAIRS // len(train_codes)))
     for start in range(0, len(test_codes), chunk):
         part = slice(start, start + chunk)
         angles = _angles_deg(test_turns[part], train_turns) * (camera_weight / angle_spread)

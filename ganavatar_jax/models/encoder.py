@@ -9,6 +9,7 @@ trained together on the reconstruction of posed images learn a person's head in 
 adversarial phases then take over; see GanConfig.reconstruction.
 """
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -16,12 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import images
-from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, UInt8
+from ganavatar_jax.core import chunks, image_sequences, images
+from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray
 from ganavatar_jax.models import encoder_config, face_reader, layers, synthesis
 
 _PROBE_WIDTH = 64
 _IDENTITY_FRAMES = 256  # enough for the mean of a person
+_READER_FRAMES = 2**14  # enough for the 2,304 pixels of a face; 1.1 GB while it is fitted
+_CHUNK_PIXELS = 2**22  # of images in float32 that are looked at at once
 
 
 class Probe(nn.Module):
@@ -100,7 +103,7 @@ def init(
 def settle(
     variables: dict[str, Any],
     config: encoder_config.EncoderConfig,
-    image_u8: UInt8[np.ndarray, "f h w 3"],
+    image_u8: image_sequences.Images,
     label25: Float[np.ndarray, "f 25"],
     *,
     z_dim: int,
@@ -109,10 +112,13 @@ def settle(
 ) -> dict[str, Any]:
     """Fills the buffers from the frames that will be trained on.
 
+    Memory is bounded: of more than 16,384 frames, that many evenly chosen ones fit the reading of
+    faces, and at most 256 tell who the person is. All others are not looked at.
+
     Args:
       variables: What `init` returned, or those of a start.
       config: Sizes.
-      image_u8: Training frames, 0..255.
+      image_u8: Training frames, 0..255, [f h w 3].
       label25: Their cameras.
       z_dim: Length of the latent.
       codes: The frames' codes, to fit the reading of faces to.
@@ -129,18 +135,23 @@ def settle(
     """
     reader = variables["buffers"].get("reader", {})  # files have no empty branches
     if config.face_dim:
+        rows = image_sequences.spread_evenly(len(image_u8), most=_READER_FRAMES)
+        seen = image_sequences.Rows(image_u8, rows), label25[rows]
+        codes = None if codes is None else codes[rows]
         own = config.read_dim(z_dim) - config.face_dim
         if fitted:
-            reader = face_reader.adapt(reader, image_u8, label25, size=config.face_dim)
+            reader = face_reader.adapt(reader, *seen, size=config.face_dim)
         else:
             size = config.face_dim + (own if codes is None else 0)
-            reader = face_reader.fit(image_u8, label25, size=size, codes=codes)
+            reader = face_reader.fit(*seen, size=size, codes=codes)
         if own and (fitted or codes is not None):
-            reader = face_reader.extend(reader, image_u8, label25, size=own)
+            reader = face_reader.extend(reader, *seen, size=own)
     network = Encoder(config, image_u8.shape[1], z_dim - config.face_dim)
     look = jax.jit(lambda p, i: _unit(network.apply({"params": p}, images.from_u8(i))))
     chosen = image_u8[:: -(-len(image_u8) // _IDENTITY_FRAMES)]
-    mean = jnp.mean(look(variables["params"], chosen), axis=0, keepdims=True)
+    chunk = max(1, _CHUNK_PIXELS // math.prod(image_u8.shape[1:3]))
+    told = chunks.map_in_chunks(lambda i: look(variables["params"], i), chosen, chunk=chunk)
+    mean = jnp.mean(told, axis=0, keepdims=True)
     return {
         **variables,
         "buffers": {"reader": jax.tree.map(jnp.asarray, reader), "identity": _unit(mean)[0]},

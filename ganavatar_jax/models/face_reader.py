@@ -8,6 +8,7 @@ most and the camera explains nothing. Nothing is tracked, and nothing in it is t
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import images
-from ganavatar_jax.core.arrays import Array, Float, UInt8
+from ganavatar_jax.core import image_sequences, images, precision
+from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.ops import grid_sample
 
@@ -34,6 +35,7 @@ _SAME_CAMERA = 1e-6  # rounding of labels, which a regression would blow up
 # More would leave the camera in the latent, less would take expressions along (experiment E011).
 _CAMERA_VARIANCE = 10.0
 _CHUNK = 256
+_CHUNK_PIXELS = 2**22
 # The patch in the world of CONVENTIONS.md: an elliptic cylinder around the vertical axis through
 # chin, cheeks and forehead of the mean head.
 _HALF_ANGLE_DEG = 50.0
@@ -94,7 +96,7 @@ def read(
     """
     pixels = unwrap(image, label25).reshape(image.shape[0], -1)
     pixels = (pixels - reader["pixel_mean"][None]) / reader["pixel_spread"][None]
-    told = jnp.matmul(pixels, reader["weight"], precision=jax.lax.Precision.HIGHEST)
+    told = precision.matmul(pixels, reader["weight"])
     return (told - reader["centre"][None]) / reader["spread"][None]
 
 
@@ -120,7 +122,7 @@ def blank(size: int) -> Reader:
 
 
 def fit(
-    image_u8: UInt8[np.ndarray, "f h w 3"],
+    image_u8: image_sequences.Images,
     label25: Float[np.ndarray, "f 25"],
     *,
     size: int,
@@ -129,7 +131,7 @@ def fit(
     """Fits a reader in closed form.
 
     Args:
-      image_u8: Frames, 0..255.
+      image_u8: Frames, 0..255, [f h w 3].
       label25: Their cameras.
       size: How many numbers it reads.
       codes: The frames' expression codes, for rendered people whose codes are exact: the reader
@@ -160,7 +162,7 @@ def fit(
 
 def extend(
     reader: Reader,
-    image_u8: UInt8[np.ndarray, "f h w 3"],
+    image_u8: image_sequences.Images,
     label25: Float[np.ndarray, "f 25"],
     *,
     size: int,
@@ -171,7 +173,7 @@ def extend(
 
     Args:
       reader: Any reader.
-      image_u8: Frames of the person, 0..255.
+      image_u8: Frames of the person, 0..255, [f h w 3].
       label25: Their cameras.
       size: How many numbers to add: the principal components of the pixels outside the subspace
         in which their mean moves with the camera.
@@ -199,7 +201,7 @@ def extend(
 
 def adapt(
     reader: Reader,
-    image_u8: UInt8[np.ndarray, "f h w 3"],
+    image_u8: image_sequences.Images,
     label25: Float[np.ndarray, "f 25"],
     *,
     size: int,
@@ -212,7 +214,7 @@ def adapt(
 
     Args:
       reader: Any reader.
-      image_u8: Frames, 0..255.
+      image_u8: Frames, 0..255, [f h w 3].
       label25: Their cameras.
       size: How many of its numbers to keep: not those that were another person's own.
 
@@ -253,13 +255,15 @@ def camera_terms(label25: Float[np.ndarray, "f 25"]) -> Float[np.ndarray, "f 19"
     return np.stack(monomials, axis=1)
 
 
-def _unwrap_all(image_u8: np.ndarray, label25: np.ndarray) -> np.ndarray:
+def _unwrap_all(image_u8: image_sequences.Images, label25: np.ndarray) -> np.ndarray:
     look_up = jax.jit(lambda i, c: unwrap(images.from_u8(i), c))
-    parts = [
-        np.asarray(look_up(image_u8[start : start + _CHUNK], label25[start : start + _CHUNK]))
-        for start in range(0, len(image_u8), _CHUNK)
-    ]
-    return np.concatenate(parts).reshape(len(image_u8), -1)
+    chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(image_u8.shape[1:3])))
+    pixels = np.empty((len(image_u8), SIDE * SIDE * 4), np.float32)
+    for start in range(0, len(image_u8), chunk):
+        part = slice(start, start + chunk)
+        seen = look_up(image_u8[part], label25[part])
+        pixels[part] = np.asarray(seen).reshape(len(seen), -1)
+    return pixels
 
 
 def _regress(pixels: np.ndarray, codes: np.ndarray, size: int) -> np.ndarray:

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import rays
-from ganavatar_jax.models import generator_config, synthesis
-from ganavatar_jax.models.generator_network import Generator
+from ganavatar_jax.models import generator_config, generator_network, synthesis
 from ganavatar_jax.rendering import triplane, volume
 
 Variables = dict[str, Any]
@@ -64,7 +63,7 @@ def init(key: PRNGKeyArray, config: generator_config.GeneratorConfig) -> Variabl
     """
     z = jnp.zeros((1, config.z_dim))
     label = jnp.zeros((1, config.label_dim))
-    return jax.jit(Generator(config).init)(key, z, label)
+    return jax.jit(generator_network.Generator(config).init)(key, z, label)
 
 
 def map_latent(
@@ -86,7 +85,14 @@ def map_latent(
 
     Source: EG3D (Chan et al. 2022), section 4.
     """
-    return _apply(config, variables, z, label25, method="map")
+    # Zeros rather than a scale of zero, which would let a NaN of a camera through.
+    if config.condition_on_camera:
+        label = label25 * config.condition_scale
+    else:
+        label = jnp.zeros_like(label25)
+    network = generator_network.mapping_network(config)
+    w: Any = network.apply(_branch(variables, "backbone", "mapping"), z, label)
+    return w
 
 
 def broadcast(
@@ -173,7 +179,11 @@ def make_planes(
 
     Source: EG3D (Chan et al. 2022), section 4.1.
     """
-    return _apply(config, variables, ws, noise, method="planes")
+    network = generator_network.synthesis_network(config)
+    flat: Any = network.apply(_branch(variables, "backbone", "synthesis"), ws, noise)
+    batch, side = flat.shape[:2]
+    split = flat.reshape(batch, side, side, 3, config.plane_channels)
+    return jnp.moveaxis(split, 3, 1)
 
 
 def query(
@@ -199,7 +209,38 @@ def query(
     features = triplane.lookup(
         planes, points, axes=config.render.plane_axes, box_warp=config.render.box_warp
     )
-    return _apply(config, variables, features, method="decode")
+    decoded: Any = generator_network.decoder_network(config).apply(
+        _branch(variables, "decoder"), features
+    )
+    return decoded
+
+
+def enlarge(
+    variables: Variables,
+    rgb: Float[Array, "b h w 3"],
+    features: Float[Array, "b h w c"],
+    ws: Float[Array, "b l d"],
+    config: generator_config.GeneratorConfig,
+) -> Float[Array, "b h2 w2 3"]:
+    """Applies the super-resolution.
+
+    Args:
+      variables: Generator variables.
+      rgb: Rendered image.
+      features: Rendered features; the first three are rgb.
+      ws: One latent per layer.
+      config: Options.
+
+    Returns:
+      The final image; rgb where there is no super-resolution.
+
+    Source: EG3D (Chan et al. 2022), section 4.3.
+    """
+    if config.superresolution == "none":
+        return rgb
+    network = generator_network.superresolution_network(config)
+    image: Any = network.apply(_branch(variables, "superresolution"), rgb, features, ws)
+    return image
 
 
 def render_planes(
@@ -247,7 +288,7 @@ def render_planes(
     features = out.features.reshape(batch, side, side, -1)
     rgb = features[..., :3]
     with jax.named_scope("superresolution"):
-        image = _apply(config, variables, rgb, features, ws, method="enlarge")
+        image = enlarge(variables, rgb, features, ws, config)
     return GeneratorOutput(
         image=image,
         image_raw=rgb,
@@ -298,8 +339,12 @@ def synthesize(
     )
 
 
-def _apply(
-    config: generator_config.GeneratorConfig, variables: Variables, *inputs: Any, method: str
-) -> Any:
-    # Flax types the result as a union with the mutated variables, of which there are none.
-    return Generator(config).apply(variables, *inputs, method=method)
+def _branch(variables: Variables, *path: str) -> Variables:
+    """Cuts one network's variables out of every collection; not every network has buffers."""
+    branches = {}
+    for collection, tree in variables.items():
+        for name in path:
+            tree = tree.get(name, {})
+        if tree:
+            branches[collection] = tree
+    return branches

@@ -30,20 +30,6 @@ _LAYOUTS = {
 }
 
 
-def default_channels(kind: generator_config.SuperresolutionKind) -> tuple[int, int]:
-    """Looks up the channels of a kind's two blocks.
-
-    Args:
-      kind: Any kind but "none".
-
-    Returns:
-      Channels of block 0 and block 1.
-
-    Source: EG3D (Chan et al. 2022), supplement.
-    """
-    return _LAYOUTS[kind].channels
-
-
 class SuperResolution(nn.Module):
     """Two synthesis blocks that turn features and a low image into the final image.
 

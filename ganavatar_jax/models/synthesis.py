@@ -45,20 +45,6 @@ def channels_at(resolution: int, *, base: int, maximum: int) -> int:
     return min(base // resolution, maximum)
 
 
-def count_ws(resolution: int) -> int:
-    """Counts the latents a synthesis network takes.
-
-    Args:
-      resolution: Side of its output, pixels.
-
-    Returns:
-      One for each convolution and one for the last toRGB: 14 at 256.
-
-    Source: Karras et al. 2020.
-    """
-    return 2 * len(block_resolutions(resolution))
-
-
 class Synthesis(nn.Module):
     """Stack of synthesis blocks from a learnt 4x4 constant.
 

@@ -27,7 +27,7 @@ def minibatch_stddev(
     where a block is what one GPU holds.
     """
     batch, height, width, channels = x.shape
-    block = min(block_size or batch, batch)
+    block = block_size or batch
     size = min(group_size, block)
     if batch % block or block % size:
         raise ValueError(

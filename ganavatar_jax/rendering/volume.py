@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ganavatar_jax.core import rng, trees
+from ganavatar_jax.core import precision, rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import boxes
 from ganavatar_jax.rendering import compositing, render_config, sampling
@@ -157,6 +157,7 @@ def _render_block(
     draws: RenderDraws,
     config: render_config.RenderConfig,
 ) -> tuple[Array, Array, Array, Array, Array]:
+    """Renders some rays: coarse samples say where the fine ones go, and both are composited."""
     coarse_t = sampling.stratified(
         t_near, t_far, draws.coarse, count=config.depth_resolution, disparity=config.disparity
     )
@@ -187,8 +188,8 @@ def _render_block(
 
 def _composite(parts: list[tuple[Array, Array]]) -> Array:
     return sum(
-        (jnp.einsum("brsc,brs->brc", colors, weights) for colors, weights in parts[1:]),
-        start=jnp.einsum("brsc,brs->brc", *parts[0]),
+        (precision.einsum("brsc,brs->brc", colors, weights) for colors, weights in parts[1:]),
+        start=precision.einsum("brsc,brs->brc", *parts[0]),
     )
 
 

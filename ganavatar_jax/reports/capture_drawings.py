@@ -129,6 +129,7 @@ def _cameras_panel(
     title: str,
     side_px: int,
 ) -> np.ndarray:
+    """Draws cube, axes and frustums from one side, flat: `rows` are the directions of the page."""
     picture = Image.new("RGB", (side_px, side_px), _PAPER)
     draw = ImageDraw.Draw(picture)
 

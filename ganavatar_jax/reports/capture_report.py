@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganavatar_jax.core import files
 from ganavatar_jax.data import frame_checks, head_landmarks
-from ganavatar_jax.data.builders import gan_frames, storage
+from ganavatar_jax.data.builders import gan_frames, storage, stored_records
 from ganavatar_jax.reports import capture_drawings, media
 from ganavatar_jax.runs import run_dir
 
@@ -115,14 +115,17 @@ def write_report(
     return {"flags": flags, "warnings": list(warnings)}
 
 
-def _examples(source: Any) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.ndarray | None]]:
+def _examples(
+    source: stored_records.Records,
+) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.ndarray | None]]:
     for index in range(len(source)):
         example = source[index]
-        alpha = storage.decode_png(example["alpha"]) if "alpha" in example else None
-        yield example, storage.decode_png(example["image"]), alpha
+        alpha = source.decode(index, example, "alpha") if "alpha" in example else None
+        yield example, source.decode(index, example), alpha
 
 
-def _check_split(source: Any) -> dict[str, Any]:
+def _check_split(source: stored_records.Records) -> dict[str, Any]:
+    """Looks at every frame once, so that pictures need not stay in memory."""
     labels, names, sequences, numbers = [], [], [], []
     for example, image, alpha in _examples(source):
         labels.append(example["label25"])
@@ -157,20 +160,21 @@ def _check_split(source: Any) -> dict[str, Any]:
 
 
 def _draw(
-    sources: Mapping[str, Any],
+    sources: Mapping[str, stored_records.Records],
     checks: Mapping[str, Any],
     metadata: Mapping[str, Any],
     *,
     box_side: float,
 ) -> dict[str, np.ndarray]:
+    """Draws the pictures by which a wrong axis, matte or crop is seen at a glance."""
     train = sources["train"]
     chosen = [round(i * (len(train) - 1) / (_SHEET_FRAMES - 1)) for i in range(_SHEET_FRAMES)]
-    sheet = np.stack([_tile(storage.decode_png(train[i]["image"])) for i in chosen])
+    sheet = np.stack([_tile(train.image(i)) for i in chosen])
     pictures = {"train.png": media.tile_sheet(sheet, columns=8)}
     landmarks = head_landmarks.load_head_landmarks().model.mean
     over = [
         capture_drawings.overlay(
-            storage.decode_png(train[i]["image"]),
+            train.image(i),
             train[i]["label25"],
             box_side=box_side,
             landmarks=landmarks,
@@ -179,7 +183,10 @@ def _draw(
     ]
     pictures["overlays.png"] = media.tile_sheet(np.stack(over), columns=4)
     if metadata["has_alpha"]:
-        mattes = [_tile(_on_green(train[i], metadata["background"])) for i in chosen[::2]]
+        mattes = [
+            _tile(_on_green(train.image(i), train.image(i, "alpha"), metadata["background"]))
+            for i in chosen[::2]
+        ]
         pictures["alpha.png"] = media.tile_sheet(np.stack(mattes), columns=8)
     labels = {name: check["label25"] for name, check in checks.items()}
     pictures["cameras.png"] = capture_drawings.cameras_plot(labels, box_side=box_side)
@@ -193,9 +200,7 @@ def _draw(
     ]
     if flagged:
         tiles = [
-            capture_drawings.captioned(
-                storage.decode_png(source[i]["image"]), [row["frame"], ", ".join(row["flags"])]
-            )
+            capture_drawings.captioned(source.image(i), [row["frame"], ", ".join(row["flags"])])
             for source, i, row in flagged[:_SHEET_FRAMES]
         ]
         pictures["flagged.png"] = media.tile_sheet(np.stack(tiles), columns=8)
@@ -209,9 +214,8 @@ def _tile(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
-def _on_green(example: Mapping[str, Any], background: str) -> np.ndarray:
-    image = storage.decode_png(example["image"]).astype(np.float64)
-    uncovered = 1.0 - storage.decode_png(example["alpha"])[..., None] / 255.0
+def _on_green(image: np.ndarray, alpha: np.ndarray, background: str) -> np.ndarray:
+    uncovered = 1.0 - alpha[..., None] / 255.0
     level = {"white": 255.0, "black": 0.0}.get(background)
     if level is None:
         mixed = image * (1.0 - uncovered) + uncovered * _BACKDROP
@@ -238,6 +242,7 @@ def _page(
     warnings: list[str],
     extra: Mapping[str, Any],
 ) -> str:
+    """Writes the page around the pictures, one file without scripts."""
     facts = {
         "source": metadata["source"],
         "frames": ", ".join(f"{len(c['rows'])} {name}" for name, c in checks.items()),
@@ -270,6 +275,7 @@ def _page(
 
 
 def _alignment_facts(report: Mapping[str, Any]) -> dict[str, str]:
+    """Says how the capture was aligned, in words of the report."""
     if not report:
         return {}
     facts = {"alignment": str(report["method"])}

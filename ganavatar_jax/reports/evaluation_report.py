@@ -21,8 +21,8 @@ import jax
 import numpy as np
 
 import ganavatar_jax
-from ganavatar_jax.core import files
-from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.core import files, image_sequences
+from ganavatar_jax.core.arrays import Bool, Float
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import (
     expression,
@@ -36,6 +36,7 @@ from ganavatar_jax.reports import media
 
 MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
 SHEET_ROWS = 6
+_REGION_FRAMES = 32  # measured at once; bounds memory
 _SHEET_TILE_PX = 192
 _VIDEO_TILE_PX = 256
 _ERROR_FULL_SCALE = 64  # Mean absolute error over RGB, of 255, that is drawn white.
@@ -91,7 +92,7 @@ class HeldOut:
     """Held-out frames, what the avatar made of them, and what they were driven by.
 
     Attributes:
-      truth_u8: Real frames, 0..255.
+      truth_u8: Real frames, 0..255, [f h w 3].
       ours_u8: Rendered frames, same size.
       frame_ids: Name or number of each frame.
       label25: Camera labels.
@@ -100,8 +101,8 @@ class HeldOut:
       code_names: Names of the coefficients; may be empty without codes.
     """
 
-    truth_u8: UInt8[np.ndarray, "f h w 3"]
-    ours_u8: UInt8[np.ndarray, "f h w 3"]
+    truth_u8: image_sequences.Images
+    ours_u8: image_sequences.Images
     frame_ids: Sequence[str | int]
     label25: Float[np.ndarray, "f 25"]
     codes_driving: Float[np.ndarray, "f e"] | None = None
@@ -146,14 +147,14 @@ def write_report(
     folder: str | pathlib.Path,
     held_out: HeldOut,
     *,
-    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    baselines: Mapping[str, image_sequences.Images],
     protocol: Mapping[str, Any],
     fps: int | float,
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
     sets: SetNetworks = SetNetworks(),
     chunk: int = 8,
 ) -> dict[str, Any]:
-    """Measures held-out frames and writes the evaluation folder.
+    """Measures held-out frames and writes the evaluation folder, a few frames at a time.
 
     Args:
       folder: Where to write; created, files of an earlier report are replaced.
@@ -240,7 +241,7 @@ def describe_codes(metrics: Mapping[str, Any]) -> list[str]:
 def _compare_codes(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
 ) -> tuple[dict[str, dict[str, Any] | None], int]:
-    """Compares what drove the renders with what is read back; also gives the frames that count."""
+    """Compares codes near the front only: beyond, the estimator guesses. Counts these frames."""
     if held_out.codes_driving is None or held_out.codes_read_back is None:
         return dict.fromkeys(_CODES), 0
     yaw, pitch = np.radians(angles).T
@@ -261,8 +262,8 @@ def _compare_codes(
 
 
 def _compare_sets(
-    truth_u8: UInt8[np.ndarray, "f h w 3"],
-    candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    truth_u8: image_sequences.Images,
+    candidates: Mapping[str, image_sequences.Images],
     sets: SetNetworks,
     *,
     chunk: int,
@@ -292,21 +293,29 @@ def _compare_sets(
 
 
 def _measure_regions(
-    held_out: HeldOut, candidates: Mapping[str, UInt8[np.ndarray, "n h w 3"]]
+    held_out: HeldOut, candidates: Mapping[str, image_sequences.Images]
 ) -> dict[str, dict[str, float | None]]:
-    truth, label25 = held_out.truth_u8, held_out.label25
-    measured: dict[str, dict[str, float | None]] = {}
-    for region, where in face_regions.REGIONS.items():
-        measured[region] = {}
+    """Measures mouth and eyes, of a few frames at a time."""
+    count = len(held_out.truth_u8)
+    values = {
+        region: {name: np.empty(count) for name in candidates} for region in face_regions.REGIONS
+    }
+    for start in range(0, count, _REGION_FRAMES):
+        part = slice(start, start + _REGION_FRAMES)
+        truth, label25 = held_out.truth_u8[part], held_out.label25[part]
         for name, candidate in candidates.items():
-            values = face_regions.psnr(candidate, truth, label25, where)
-            seen = values[~np.isnan(values)]
-            measured[region][name] = float(seen.mean()) if len(seen) else None
+            shown = candidate[part] if len(candidate) == count else candidate[:]
+            for region, where in face_regions.REGIONS.items():
+                values[region][name][part] = face_regions.psnr(shown, truth, label25, where)
+    measured: dict[str, dict[str, float | None]] = {}
+    for region, columns in values.items():
+        seen = {name: column[~np.isnan(column)] for name, column in columns.items()}
+        measured[region] = {n: float(v.mean()) if len(v) else None for n, v in seen.items()}
     return measured
 
 
 def _describe(held_out: HeldOut, nets: set[str], distances: Mapping[str, Any]) -> dict[str, Any]:
-    """States how the numbers were made, of those that were."""
+    """Says what the numbers mean and what computed them, for whoever finds the file alone."""
     optional = ("lpips_", "alexnet_", "fid")
     return {
         "definitions": {
@@ -347,16 +356,17 @@ def _write_csv(
 def _draw_sheet(
     held_out: HeldOut,
     angles: Float[np.ndarray, "f 2"],
-    baselines: Mapping[str, UInt8[np.ndarray, "n h w 3"]],
+    baselines: Mapping[str, image_sequences.Images],
     ours: Mapping[str, Float[np.ndarray, " f"]],
 ) -> media.PictureU8:
+    """Draws the same frames in every column, spread over the held-out ones."""
     count = len(held_out.truth_u8)
     rows = np.unique(np.round(np.linspace(0, count - 1, min(SHEET_ROWS, count))).astype(int))
     truth, render = held_out.truth_u8[rows], held_out.ours_u8[rows]
     error = np.abs(truth.astype(np.float32) - render).mean(axis=-1)
     columns = {"truth": truth, "ours": render}
     for name, images_u8 in baselines.items():
-        shown = images_u8[rows] if len(images_u8) == count else images_u8.repeat(len(rows), axis=0)
+        shown = images_u8[rows if len(images_u8) == count else np.zeros_like(rows)]
         columns[name.replace("_", " ")] = shown
     columns[f"abs error of ours\n(white: {_ERROR_FULL_SCALE} of 255)"] = media.heat_map(
         error, full_scale=_ERROR_FULL_SCALE

@@ -189,7 +189,7 @@ def check_finite(metrics: Mapping[str, Any], *, step: int, stage: str) -> None:
     if bad:
         raise errors.RunError(
             f"{stage}: the training diverged by step {step}: {bad}; start again from the last "
-            f"checkpoint with a lower learning rate or stronger regularisation."
+            f"checkpoint, with the same command and lower learning rates."
         )
 
 

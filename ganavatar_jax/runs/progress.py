@@ -2,8 +2,8 @@
 
 In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that the file stays
 short. The first update is left out of rate and rest, because a first step compiles or finds done
-what was done before. Ctrl-C or SIGTERM asks the loop to save and leave; asking again aborts at
-once.
+what was done before. Ctrl-C, SIGTERM or a terminal that is closed asks the loop to save and leave;
+asking again aborts.
 """
 
 import io
@@ -18,8 +18,12 @@ from typing import Any
 
 import tqdm
 
+from ganavatar_jax.runs import signals
+
 _LOG = logging.getLogger(__name__)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ABORTING = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, *signals.ENDING)
+_PATIENCE_S = 0.2  # for the main thread to say it itself
 _STARTING = "{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit}{postfix}"
 _RUNNING = (
     "{desc}: {percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit} "
@@ -161,10 +165,11 @@ class Progress:
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a flag; the second aborts the program.
+    """Turns the first SIGINT, SIGTERM or SIGHUP into a flag; the second aborts the program.
 
-    Use it as a context manager around a loop that looks at `requested` between steps. Outside
-    the main thread signals cannot be caught, and the flag stays down.
+    Use it as a context manager around a loop that looks at `requested` between steps. What was
+    asked for is said at once, also while a step compiles. Closed terminals hang up more than once:
+    SIGHUP never aborts. Outside the main thread signals cannot be caught, and the flag stays down.
 
     Attributes:
       requested: Whether the loop should save and leave.
@@ -173,11 +178,20 @@ class StopRequest:
     def __init__(self) -> None:
         self.requested = False
         self._previous: dict[int, object] = {}
+        self._handled = threading.Event()
+        self._asked = 0  # signals but SIGHUP
+        self._heard = 0  # the same, with those the handler was not called for
+        self._said = threading.Lock()  # taken once, by whoever says it
+        self._terminal = signals.Terminal()
+        self._watcher: signals.Watcher | None = None
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
+            self._watcher = signals.Watcher(self._hear)
+            self._watcher.__enter__()
             for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
+                if not signals.is_ignored(number):
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -187,16 +201,35 @@ class StopRequest:
         trace: types.TracebackType | None,
     ) -> None:
         self._restore()
+        if self._watcher is not None:
+            self._watcher.__exit__(kind, error, trace)
+
+    def _hear(self, number: int) -> None:
+        """Speaks where the main thread cannot; runs in a thread."""
+        if number not in _SIGNALS:
+            return
+        self._heard += number in _ABORTING
+        if not self._handled.wait(_PATIENCE_S):
+            self._say(number, "once what is being compiled or computed is done, and ")
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
-        if self.requested:
+        self._terminal.leave_if_gone()
+        self._handled.set()
+        self.requested = True
+        self._asked += number in _ABORTING
+        if number in _ABORTING and max(self._asked, self._heard) > 1:
             self._restore()
             raise KeyboardInterrupt("aborted; what was done since the last checkpoint is lost")
-        self.requested = True
-        _LOG.warning(
-            "%s: stopping after this step with a checkpoint; once more aborts at once.",
-            signal.Signals(number).name,
-        )
+        self._say(number, "")
+
+    def _say(self, number: int, when: str) -> None:
+        # Not `with`: the handler may interrupt the very thread that logs.
+        if self._said.acquire(blocking=False):
+            _LOG.warning(
+                "%s: stopping %safter this step with a checkpoint; once more aborts.",
+                signals.name(number),
+                when,
+            )
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -6,7 +6,8 @@
       commit.txt            commit of the code, one line for each time it changed
       environment.txt       Python, packages, devices, CPUs, system; a block for each change
       metrics.jsonl         see metric_writer
-      stages/<name>.json    written when a stage is complete, with its results
+      stages/<name>.json    written when a stage is complete: its results, and what it was made from
+      run.lock              names the process that works here, while one does
       samples/ checkpoints/ evaluation/ dataset/ renders/ weights/ tensorboard/
 
 In a run of several processes only the first one writes here.
@@ -14,28 +15,41 @@ In a run of several processes only the first one writes here.
 
 import dataclasses
 import datetime
-import fnmatch
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganavatar_jax.core import errors, files, trees
+from ganavatar_jax.core.readers import json_files
+from ganavatar_jax.runs import environment
+from ganavatar_jax.runs import identity as identity_lib
 
 FOLDERS = (
     "samples", "checkpoints", "evaluation", "dataset", "renders", "weights", "tensorboard"
 )  # fmt: skip
-_PACKAGES = (
-    "ganavatar-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain",
-    "tensorflow-datasets", "numpy", "ml-collections", "ai-edge-litert", "av", "pillow",
-)  # fmt: skip
 _LISTED = 5  # differing keys shown, so that the message stays one line
+_CONFIG = "config.json"
+CHANGES = "config_changes.jsonl"
+ABSENT = "(absent)"  # stands for a key that is not there
 _STAGE_NAME = re.compile(r"[a-z0-9_]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Marker:
+    """What is noted about a complete stage.
+
+    Attributes:
+      info: Results that later stages need.
+      time_utc: When the stage was completed.
+      identity: What it was made from, and what it made; None in folders of earlier versions.
+    """
+
+    info: dict[str, Any]
+    time_utc: str
+    identity: identity_lib.Identity | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +68,18 @@ class RunDir:
     def metrics(self) -> pathlib.Path:
         """The metrics file."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether training has left something to go on from: a checkpoint, or a row of metrics."""
+        if any((self.path / "checkpoints").glob("*/[0-9]*")):
+            return True
+        try:
+            return bool(self.metrics.read_text().strip())
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError):
+            return True  # whatever it holds, it is not ours to pass over
 
     def folder(self, name: str, *parts: str) -> pathlib.Path:
         """Makes and names one of the run's folders.
@@ -89,29 +115,58 @@ class RunDir:
 
         Source: ours.
         """
-        path, fix = self._marker(name), "delete it to run the stage again"
+        marker = self.read_marker(name)
+        return None if marker is None else marker.info
+
+    def read_marker(self, name: str) -> "Marker | None":
+        """Reads all that is noted about a complete stage.
+
+        Args:
+          name: Stage, lower case letters, digits and underscores.
+
+        Returns:
+          The marker; None when the stage is not complete.
+
+        Raises:
+          RunError: the marker is unreadable.
+
+        Source: ours.
+        """
+        path, fix = self.marker_path(name), "delete it to run the stage again"
         if not path.is_file():
             return None
-        marker = _read_json(path, fix)
-        if not isinstance(marker.get("info"), dict):
+        content = json_files.read_object(path, fix=fix)
+        if not isinstance(content.get("info"), dict):
             raise errors.RunError(f'{path}: expected the key "info" with an object; {fix}.')
-        return marker["info"]
+        known = identity_lib.from_json(content.get("identity"))
+        return Marker(content["info"], str(content.get("time_utc", "")), known)
 
-    def mark_done(self, name: str, info: Mapping[str, Any]) -> None:
+    def mark_done(
+        self,
+        name: str,
+        info: Mapping[str, Any],
+        *,
+        identity: identity_lib.Identity | None = None,
+        time_utc: str | None = None,
+    ) -> None:
         """Notes that a stage is complete; a later `stage_done` returns the info.
 
         Args:
           name: Stage, lower case letters, digits and underscores.
           info: JSON-serialisable results that later stages need.
+          identity: What the stage was made from, and what it made.
+          time_utc: When it was completed; None is now.
 
         Raises:
           RunError: the marker cannot be written.
 
         Source: ours.
         """
-        path = self._marker(name)
+        path = self.marker_path(name)
         if self.primary:
-            marker = {"stage": name, "time_utc": _now(), "info": dict(info)}
+            marker = {"stage": name, "time_utc": time_utc or _now(), "info": dict(info)}
+            if identity is not None:
+                marker["identity"] = identity.to_json()
             files.write_atomic(path, json.dumps(marker, indent=1) + "\n")
 
     def require_stage(self, name: str, *, task: str) -> dict[str, Any]:
@@ -137,7 +192,8 @@ class RunDir:
             )
         return info
 
-    def _marker(self, name: str) -> pathlib.Path:
+    def marker_path(self, name: str) -> pathlib.Path:
+        """Names the file that says a stage is complete; lower case letters, digits and _."""
         if not _STAGE_NAME.fullmatch(name):
             raise ValueError(f"stage names are lower case letters, digits and _; got {name!r}.")
         return self.path / "stages" / f"{name}.json"
@@ -148,6 +204,7 @@ def open_run(
     config_json: Mapping[str, Any],
     *,
     changeable: Sequence[str] = (),
+    mendable: Sequence[str] = (),
     renewed: Sequence[str] = (),
 ) -> RunDir:
     """Opens a run folder: new ones are described, known ones must have the same config.
@@ -157,15 +214,16 @@ def open_run(
       config_json: The resolved config as nested JSON-serialisable values.
       changeable: Dotted keys, `*` allowed, that may differ from what the folder was made with,
         e.g. "train.total_kimg" or "log.*". Such changes are noted in config_changes.jsonl.
+      mendable: Keys that may also differ until training has begun.
       renewed: Stages that make their results anew where these no longer fit the config: as long as
-        no other is complete or has written metrics, all keys may differ.
+        no other is complete and training has not begun, all keys may differ.
 
     Returns:
       The open run.
 
     Raises:
       RunError: the folder cannot be written, its config.json is unreadable, or its config
-        differs in other keys and a stage is complete or has written metrics.
+        differs in other keys and a stage is complete or training has begun.
 
     Source: ours.
     """
@@ -176,20 +234,82 @@ def open_run(
     if not run.primary:
         return run
     config = json.loads(json.dumps(config_json))
-    stored_path = path / "config.json"
-    if stored_path.is_file():
-        stored = _read_json(stored_path, "choose a new --workdir")
-        changes = config_differences(stored, config)
+    changes = _stored_changes(path, config)
+    if changes:
         complete = {marker.stem for marker in (path / "stages").glob("*.json")}
-        if complete - set(renewed) or run.metrics.is_file():  # before, nothing depends on it
-            _refuse_changes(path, changes, changeable)
-        if changes:
-            note = json.dumps({"time_utc": _now(), "changes": changes}) + "\n"
-            _append_if_new(path / "config_changes.jsonl", note)
-    files.write_atomic(stored_path, json.dumps(config, indent=1, sort_keys=True) + "\n")
-    _append_if_new(path / "commit.txt", describe_commit() + "\n")
-    _append_if_new(path / "environment.txt", describe_environment())
+        if complete - set(renewed) or run.has_begun:  # before, nothing depends on it
+            _refuse_changes(path, changes, (*changeable, *(() if run.has_begun else mendable)))
+        note = json.dumps({"time_utc": _now(), "changes": changes}) + "\n"
+        _append_if_new(path / CHANGES, note)
+    files.write_atomic(path / _CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n")
+    _append_if_new(path / "commit.txt", environment.describe_commit() + "\n")
+    _append_if_new(path / "environment.txt", environment.describe_environment())
     return run
+
+
+def read_run(
+    workdir: str | os.PathLike[str],
+    config_json: Mapping[str, Any],
+    *,
+    changeable: Sequence[str] = (),
+) -> RunDir:
+    """Opens a run folder to use what is in it: nothing in it is written or noted.
+
+    Args:
+      workdir: The run folder.
+      config_json: The resolved config as nested JSON-serialisable values.
+      changeable: Dotted keys, `*` allowed, that may differ from what the folder was made with.
+
+    Returns:
+      The open run.
+
+    Raises:
+      RunError: its config.json is unreadable, or its config differs in other keys.
+
+    Source: ours.
+    """
+    import jax  # as in open_run
+
+    path = pathlib.Path(workdir).expanduser().absolute()
+    changes = _stored_changes(path, json.loads(json.dumps(config_json)))
+    _refuse_changes(path, changes, changeable)
+    return RunDir(path, primary=jax.process_index() == 0)
+
+
+def read_changes(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Reads which keys of the config were changed after a run folder was made.
+
+    Args:
+      path: The run folder.
+
+    Returns:
+      For each change its time and the old values by dotted key, in order; what is no such line is
+      left out.
+
+    Source: ours.
+    """
+    changes = []
+    try:
+        lines = (pathlib.Path(path) / CHANGES).read_text().splitlines()
+    except (OSError, ValueError):
+        return []
+    for line in lines:
+        try:
+            noted = json.loads(line)
+            old = {key: before for key, (before, _) in noted["changes"].items()}
+            changes.append((str(noted["time_utc"]), old))
+        except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            continue
+    return changes
+
+
+def _stored_changes(path: pathlib.Path, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """How a config differs from the one the folder was made with; none for a new folder."""
+    if not (path / _CONFIG).is_file():
+        return {}
+    return config_differences(
+        json_files.read_object(path / _CONFIG, fix="choose a new --workdir"), config
+    )
 
 
 def config_differences(
@@ -207,74 +327,18 @@ def config_differences(
     Source: ours.
     """
     flat_old, flat_new = dict(trees.flatten_names(old)), dict(trees.flatten_names(new))
-    absent = "(absent)"
     return {
-        key: (flat_old.get(key, absent), flat_new.get(key, absent))
+        key: (flat_old.get(key, ABSENT), flat_new.get(key, ABSENT))
         for key in sorted(flat_old.keys() | flat_new.keys())
-        if flat_old.get(key, absent) != flat_new.get(key, absent)
+        if flat_old.get(key, ABSENT) != flat_new.get(key, ABSENT)
     }
-
-
-def describe_commit() -> str:
-    """Names the commit of the running code.
-
-    Returns:
-      The hash, with "-dirty" when tracked files differ from it; "unknown" outside a checkout.
-
-    Source: ours.
-    """
-    package = pathlib.Path(__file__).parent.parent
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["git", "-C", str(package), *arguments], capture_output=True, text=True, check=False
-        )
-
-    try:
-        # An installed copy may lie inside somebody else's checkout: only a tracked one counts.
-        tracked = git("ls-files", "--error-unmatch", "__init__.py").returncode == 0
-        commit = git("rev-parse", "HEAD").stdout.strip()
-        dirty = git("diff", "--quiet", "HEAD", "--", str(package)).returncode != 0
-    except FileNotFoundError:
-        return "unknown (git is not installed)"
-    if not tracked or not commit:
-        return "unknown (not a git checkout)"
-    return commit + "-dirty" * dirty
-
-
-def describe_environment() -> str:
-    """Describes what the run runs on.
-
-    Returns:
-      Lines "name: value" about system, Python, packages, CPUs and JAX devices, and an empty one.
-
-    Source: ours.
-    """
-    import jax  # starts the devices
-
-    lines = {
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "cpus": str(os.cpu_count()),
-        "processes": str(jax.process_count()),
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-        "backend": jax.default_backend(),
-    }
-    for package in _PACKAGES:
-        try:
-            lines[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            lines[package] = "not installed"
-    return "".join(f"{name}: {value}\n" for name, value in lines.items()) + "\n"
 
 
 def _refuse_changes(
     path: pathlib.Path, changes: Mapping[str, tuple[Any, Any]], changeable: Sequence[str]
 ) -> None:
     refused = {
-        key: values
-        for key, values in changes.items()
-        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in changeable)
+        key: values for key, values in changes.items() if not identity_lib.matches(key, changeable)
     }
     if not refused:
         return
@@ -286,16 +350,6 @@ def _refuse_changes(
         f"{path}: this run folder was made with another config: {shown}{more}; give the old "
         f"values or a new --workdir."
     )
-
-
-def _read_json(path: pathlib.Path, fix: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise errors.RunError(f"{path}: expected JSON, got {error}; {fix}.") from error
-    if not isinstance(content, dict):
-        raise errors.RunError(f"{path}: expected a JSON object; {fix}.")
-    return content
 
 
 def _append_if_new(path: pathlib.Path, block: str) -> None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.core import rng, trees
+from ganavatar_jax.core import precision, rng, trees
 from ganavatar_jax.core.arrays import Array, Bool, Float, Int, Key, PRNGKeyArray
 from ganavatar_jax.geometry import rotations
 from ganavatar_jax.ops import affine_warp
@@ -200,7 +200,7 @@ def transform_colors(
     Source: Karras et al. 2020, appendix B.
     """
     triples = images.reshape(*images.shape[:3], -1, 3)
-    colored = jnp.einsum("bhwti,boi->bhwto", triples, matrix[:, :3, :3], precision="highest")
+    colored = precision.einsum("bhwti,boi->bhwto", triples, matrix[:, :3, :3])
     colored = colored + matrix[:, None, None, None, :3, 3]
     return _where_not_identity(matrix, colored.reshape(images.shape), images)
 
@@ -293,7 +293,7 @@ def _geometry_maps(
 def _compose(*matrices: Float[Array, "b n n"]) -> Float[Array, "b n n"]:
     product = matrices[0]
     for matrix in matrices[1:]:
-        product = jnp.matmul(product, matrix, precision="highest")
+        product = precision.matmul(product, matrix)
     return product
 
 

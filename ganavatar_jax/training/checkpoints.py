@@ -6,13 +6,16 @@ instead (`core.portable`). The position of the data pipeline must be the same in
 """
 
 import base64
+import contextlib
 import dataclasses
+import json
 import logging
 import os
 import pathlib
+import re
 import types
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -24,7 +27,12 @@ from ganavatar_jax.core import errors, files, portable
 from ganavatar_jax.core.arrays import PyTree
 
 _LOG = logging.getLogger(__name__)
+DIVERGED_ADVICE = (
+    "Lower the learning rates (gan.g_lr, gan.d_lr, gan.reconstruction.adam.lr) or change "
+    "gan.gamma, and run the same command."
+)
 _FORMAT = "ganavatar_jax.checkpoint/1"
+_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")  # how the storage tells a full disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,23 +123,43 @@ class Checkpoints:
           meta: JSON-serialisable facts, e.g. kimg, config and commit.
 
         Raises:
-          RunError: the step, or the one before that was still being saved, cannot be written.
+          RunError: the state is not finite, and is not saved; or the step, or the one before that
+            was still being saved, cannot be written.
 
         Source: orbax.checkpoint.CheckpointManager.
         """
         if step in self._manager.all_steps():
             return
+        self._refuse_not_finite(step, state)
+        data = _encode(data_state)
+        facts = {"format": _FORMAT, "crc32": _checksums(state), "meta": dict(meta)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
-            data=ocp.args.JsonSave(_encode(data_state)),
-            meta=ocp.args.JsonSave(
-                {"format": _FORMAT, "crc32": _checksums(state), "meta": dict(meta)}
-            ),
+            data=ocp.args.JsonSave(data),
+            meta=ocp.args.JsonSave({**facts, "text_crc32": _text_checksum(data, meta)}),
         )
-        try:
+        with _told(self.path / str(step)):
             self._manager.save(step, args=items, force=True)
-        except OSError as error:
-            raise files.write_error(self.path / str(step), error) from error
+
+    def latest_meta(self) -> dict[str, Any] | None:
+        """Reads the facts that were saved with the newest complete step.
+
+        Returns:
+          The facts; None if there is no complete step.
+
+        Raises:
+          RunError: it is damaged or was made by another program.
+
+        Source: ours.
+        """
+        self.wait()
+        steps = self.steps()
+        if not steps:
+            return None
+        with self._readable(steps[-1]):
+            arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
+            stored: Any = self._manager.restore(steps[-1], args=arguments)
+            return dict(stored.meta["meta"])
 
     def restore_latest(
         self, abstract_state: PyTree, *, sharding: jax.sharding.Sharding | None = None
@@ -162,19 +190,11 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract_state,
         )
-        try:
+        with self._readable(step):
             items = self._restore(step, targets)
-            data_state = _decode(items.data)
-        except errors.GanAvatarError:
-            raise
-        except Exception as error:  # orbax raises bare Exception when array data is cut
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise errors.RunError(
-                f"{self.path / str(step)}: damaged, or not a checkpoint of this program "
-                f"({reason}); move this folder away to continue from the step before."
-            ) from error
+            restored = Restored(step, items.state, _decode(items.data), dict(items.meta["meta"]))
         _LOG.info("restored step %d of %s", step, self.path)
-        return Restored(step, items.state, data_state, items.meta["meta"])
+        return restored
 
     def wait(self) -> None:
         """Waits until what was saved is complete on disk.
@@ -184,10 +204,8 @@ class Checkpoints:
 
         Source: ours.
         """
-        try:
+        with _told(self.path):
             self._manager.wait_until_finished()
-        except OSError as error:
-            raise files.write_error(self.path, error) from error
 
     def close(self) -> None:
         """Waits for the save in progress and ends the background work.
@@ -213,6 +231,34 @@ class Checkpoints:
     ) -> None:
         self.close()
 
+    @contextlib.contextmanager
+    def _readable(self, step: int) -> Iterator[None]:
+        """Tells in one line what reading a damaged step raises."""
+        try:
+            yield
+        except errors.GanAvatarError:
+            raise
+        except Exception as error:  # orbax raises bare Exception when array data is cut
+            lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error).strip()
+            reason = (lacks or type(error).__name__).splitlines()[0][:160]
+            raise errors.RunError(
+                f"{self.path / str(step)}: damaged, or not a checkpoint of this program "
+                f"({reason}); move this folder away to continue from the step before."
+            ) from error
+
+    def _refuse_not_finite(self, step: int, state: PyTree) -> None:
+        """A state that has diverged must not push out the checkpoints that have not."""
+        bad = [name for name, leaf in _named_leaves(state) if not _is_finite(leaf)]
+        if not bad:
+            return
+        good = [known for known in self.steps() if known < step]
+        last = f"checkpoint {good[-1]} is the last good one" if good else "no checkpoint is lost"
+        holds = f" and {len(bad) - 1} more hold" if len(bad) > 1 else " holds"
+        raise errors.RunError(
+            f"{self.path}: the training diverged by step {step}: {bad[0]}{holds} NaN or "
+            f"infinity; it is not saved, {last}. {DIVERGED_ADVICE}"
+        )
+
     def _restore(self, step: int, targets: PyTree) -> Any:
         stored = self._manager.item_metadata(step).state
         if stored is None:
@@ -233,6 +279,10 @@ class Checkpoints:
         sums = _checksums(items.state)
         if damaged := [name for name in sums if sums[name] != items.meta["crc32"][name]]:
             raise ValueError(f"the bytes of {damaged[0]} have changed")
+        # Checkpoints of earlier versions have no checksum of the texts.
+        texts = items.meta.get("text_crc32")
+        if texts is not None and texts != _text_checksum(items.data, items.meta["meta"]):
+            raise ValueError("the data position or the facts beside the state have changed")
         return items
 
 
@@ -253,6 +303,32 @@ def _checksums(state: PyTree) -> dict[str, int]:
         name: zlib.crc32(np.asarray(jax.random.key_data(x) if _is_key(x) else x).tobytes())
         for name, x in _named_leaves(state)
     }
+
+
+def _is_finite(leaf: Any) -> bool:
+    if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
+        return True
+    return bool(np.isfinite(np.asarray(leaf)).all())
+
+
+def _text_checksum(data: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
+    text = json.dumps(json.loads(json.dumps([data, dict(meta)])), sort_keys=True)
+    return zlib.crc32(text.encode())
+
+
+@contextlib.contextmanager
+def _told(path: pathlib.Path) -> Iterator[None]:
+    """Tells in one line why something cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise files.write_error(path, error) from error
+    except ValueError as error:
+        code = _OS_ERROR.search(str(error))
+        if code is None:
+            raise
+        cause = OSError(int(code[1]), os.strerror(int(code[1])))
+        raise files.write_error(path, cause) from error
 
 
 def _describe(tree: PyTree) -> dict[str, Any]:

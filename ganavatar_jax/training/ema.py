@@ -35,6 +35,8 @@ def update(
 ) -> dict[str, Any]:
     """Moves the averaged parameters towards the current ones; buffers are copied.
 
+    A decay of 1 leaves the average's bits as they are, one of 0 copies the current ones.
+
     Args:
       average: Variables {"params", "buffers"} of the average.
       current: Variables of the trained network.
@@ -45,7 +47,11 @@ def update(
 
     Source: EG3D reference behaviour.
     """
-    params = jax.tree.map(
-        lambda old, new: new + decay * (old - new), average["params"], current["params"]
-    )
+    decay = jnp.asarray(decay, jnp.float32)
+
+    def move(old: Array, new: Array) -> Array:
+        moved = old + (1.0 - decay).astype(old.dtype) * (new - old)
+        return jnp.where(decay == 1.0, old, jnp.where(decay == 0.0, new, moved))
+
+    params = jax.tree.map(move, average["params"], current["params"])
     return {**jax.tree.map(jnp.asarray, current), "params": params}

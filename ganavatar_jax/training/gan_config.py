@@ -5,6 +5,7 @@ from typing import Literal
 
 from ganavatar_jax.losses import density_config
 from ganavatar_jax.training import (
+    adam_config,
     augment_config,
     reconstruction_config,
 )
@@ -38,7 +39,8 @@ class GanConfig:
       blur_init_sigma: Width of the fading blur in front of D, pixels; 0 switches it off.
       blur_fade_kimg: Images over which the blur vanishes, thousands.
       neural_resolution_initial: Rendered side at the start, pixels; 0 takes the generator's.
-      neural_resolution_fade_kimg: Images over which it reaches the generator's, thousands.
+      neural_resolution_fade_kimg: Images over which it reaches the generator's, thousands; in at
+        most eight sizes, because each is a program to compile.
       augment: "none", "ada" (adaptive) or "fixed" augmentation in front of D.
       augment_p: Probability of "fixed", and where "ada" starts.
       augment_pipe: Which operations, as factors on the probability.
@@ -46,13 +48,17 @@ class GanConfig:
       ada_kimg: Images over which its probability could move by one, thousands.
       ada_interval: Iterations between adaptations.
       freeze_d: How many of D's largest blocks stay as they start.
-      microbatch: Samples of one device handled at once; 0 takes all.
+      microbatch: Samples that one device handles at once, whatever the way to share the work; 0
+        takes all it holds. Gradients are averaged. It must divide what a device holds, and be a
+        multiple of the discriminator's mbstd_block_size.
       reconstruct: Whether training images are also reconstructed through an encoder (not in the
         original; for runs without a pretrained start).
       reconstruction: How; its warm-up is counted in iterations.
       snapshot_kimg: Images between checkpoints, thousands.
       sample_kimg: Images between sample pictures, thousands.
       log_iterations: Iterations between lines in metrics.jsonl.
+      profile_iterations: Iterations, from the second on, whose trace is written into the run
+        folder's tensorboard/gan, for TensorBoard or Perfetto; 0 writes none.
     """
 
     init: str = ""
@@ -96,13 +102,15 @@ class GanConfig:
     snapshot_kimg: float = 40.0
     sample_kimg: float = 20.0
     log_iterations: int = 10
+    profile_iterations: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative; got {self.seed}.")
+        for name in ("seed", "microbatch", "profile_iterations"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative; got {getattr(self, name)}.")
         if not 0.0 <= self.augment_p <= 1.0:
             raise ValueError(f"augment_p must lie in 0..1; got {self.augment_p}.")
 
@@ -110,3 +118,15 @@ class GanConfig:
     def iterations(self) -> int:
         """Iterations of the whole run."""
         return -(-round(self.total_kimg * 1000) // self.batch_size)
+
+    @property
+    def g_adam(self) -> adam_config.AdamConfig:
+        """Optimiser of G; rescaled if the density regulariser is on."""
+        adam = adam_config.AdamConfig(self.g_lr, self.beta1, self.beta2)
+        return adam.for_interval(self.g_reg_interval if self.density.weight else None)
+
+    @property
+    def d_adam(self) -> adam_config.AdamConfig:
+        """Optimiser of D; rescaled if R1 is on."""
+        adam = adam_config.AdamConfig(self.d_lr, self.beta1, self.beta2)
+        return adam.for_interval(self.d_reg_interval if self.gamma else None)

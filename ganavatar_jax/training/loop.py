@@ -8,21 +8,24 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.runs import metric_writer, progress
+from ganavatar_jax.runs import divergence, metric_writer, progress
 from ganavatar_jax.training import (
     checkpoints,
     ema,
     gan_config,
     gan_step,
     parallel,
+    phase_config,
+    profiling,
     schedules,
     state,
 )
+from ganavatar_jax.training.step_inputs import Program
 
 STAGE = "train_gan"
 _RECON_RISE_KIMG = 0.16
@@ -55,11 +58,15 @@ class Outputs:
       checkpoints: Folder of the checkpoints.
       writer_options: Arguments of MetricWriter besides stage and resumed_step.
       draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures.
+      profile: Folder of the trace of the first iterations, where one is asked for.
+      facts: Saved with each checkpoint, JSON-serialisable.
     """
 
     checkpoints: pathlib.Path
     writer_options: dict[str, Any]
     draw_samples: Callable[[state.GanState, float], None]
+    profile: pathlib.Path | None = None
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def schedule_at(
@@ -140,19 +147,17 @@ def train(
     batches: Batches,
     labels: np.ndarray,
     *,
-    config: gan_config.GanConfig,
-    steps: gan_step.StepConfig,
+    options: phase_config.StepOptions,
     layout: parallel.Layout,
     outputs: Outputs,
 ) -> state.GanState:
-    """Trains until config.total_kimg, from the newest checkpoint if there is one.
+    """Trains until gan.total_kimg, from the newest checkpoint if there is one.
 
     Args:
       initial: Makes the state of a fresh start.
       batches: Batches of this process.
       labels: All training cameras, [f 25].
-      config: Options of the run.
-      steps: What the phases need.
+      options: Options of the run.
       layout: Devices.
       outputs: Where the results go.
 
@@ -160,11 +165,14 @@ def train(
       The final state, whole arrays.
 
     Raises:
+      ConfigError: the batch cannot be shared out to the devices.
       Stopped: the user asked to stop; a checkpoint has been saved.
       RunError: a loss is no longer finite.
 
     Source: EG3D reference behaviour (phases, order, intervals).
     """
+    config = options.gan
+    options.check_devices(layout.mesh.size, layout.backend)
     fresh = jax.eval_shape(initial)
     with checkpoints.Checkpoints(outputs.checkpoints) as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
@@ -175,7 +183,7 @@ def train(
             batches.set_state(restored.data_state)
         current = layout.place_state(whole)
         del whole, restored
-        runner = _Runner(config, steps, layout, labels)
+        runner = Runner(options, layout, labels)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
             stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
@@ -188,11 +196,21 @@ def train(
             every_s=20,
             compiles=True,
         )
-        with writer, bar:
+        profile = profiling.Profile(
+            outputs.profile, first=start + 1, count=config.profile_iterations
+        )
+        watch = divergence.DivergenceWatch(
+            writer.path, stage=STAGE, names=_SHOWN, advice=checkpoints.DIVERGED_ADVICE
+        )
+        with writer, bar, profile:
             if start == 0:
                 outputs.draw_samples(layout.unplace_state(current), 0.0)
+            # Nobody waits in a step's collective for a process that is still loading.
+            multihost_utils.sync_global_devices("train_gan: first iteration")
             for iteration in range(start, config.iterations):
+                profile.begin(iteration)
                 current, metrics = runner.iterate(current, next(batches), iteration)
+                profile.end(iteration, (current, metrics))
                 done = iteration + 1
                 kimg = done * config.batch_size / 1000
                 shown = None
@@ -201,18 +219,19 @@ def train(
                     metric_writer.check_finite(values, step=done, stage=STAGE)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
+                    watch.look(done, values, last=done == config.iterations)
                     shown = {k: values[k] for k in _SHOWN if k in values}
                 bar.update(config.batch_size / 1000, metrics=shown)
-                if _crosses(done, config.sample_kimg, config) or done == config.iterations:
-                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 last = done == config.iterations
                 if last or stop.requested or _crosses(done, config.snapshot_kimg, config):
                     saved.save(
                         done,
                         layout.unplace_state(current),
                         data_state=batches.get_state(),
-                        meta={"kimg": kimg},
+                        meta={"kimg": kimg, **outputs.facts},
                     )
+                if last or _crosses(done, config.sample_kimg, config):  # of what was worth saving
+                    outputs.draw_samples(layout.unplace_state(current), kimg)
                 if stop.requested and not last:
                     saved.wait()
                     raise progress.Stopped(
@@ -228,73 +247,66 @@ def _crosses(iteration: int, period_kimg: float, config: gan_config.GanConfig) -
     return int(images / (period_kimg * 1000)) > int(before / (period_kimg * 1000))
 
 
-class _Runner:
-    """Compiles phases as they are first due, and runs an iteration."""
+class Runner:
+    """Runs iterations; compiles each phase when it is first due."""
 
     def __init__(
-        self,
-        config: gan_config.GanConfig,
-        steps: gan_step.StepConfig,
-        layout: parallel.Layout,
-        labels: np.ndarray,
+        self, options: phase_config.StepOptions, layout: parallel.Layout, labels: np.ndarray
     ) -> None:
-        self._config, self._steps, self._layout, self._labels = config, steps, layout, labels
-        self._root = jax.random.key(config.seed)
-        options = steps.reconstruction
-        uses_lpips = options is not None and options.lpips_weight
+        self._options, self._layout, self._labels = options, layout, labels
+        gan = options.gan
+        uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
         self._lpips = lpips.load_params("alex") if uses_lpips else None
-        self._compiled: dict[tuple[str, int], Callable[..., Any]] = {}
-        self._clock, self._clock_images, self._images = time.monotonic(), 0, 0
-        self._adapt = jax.jit(
-            functools.partial(
-                gan_step.adapt_augmentation,
-                config=steps,
-                batch_size=config.batch_size,
-                interval=config.ada_interval,
-            )
+        self._steps: dict[tuple[str, int], parallel.Step] = {}
+        self._adapt = parallel.make_step(
+            functools.partial(gan_step.adapt_augmentation, options=options), layout=layout
         )
-
-    def _phase(self, name: gan_step.Phase, resolution: int) -> Callable[..., Any]:
-        if (name, resolution) not in self._compiled:
-            step = gan_step.make_phase(
-                name, self._steps, resolution=resolution, lpips_params=self._lpips
-            )
-            self._compiled[name, resolution] = parallel.make_step(step, layout=self._layout)
-        return self._compiled[name, resolution]
+        self._root = layout.place_replicated(jax.random.key(gan.seed))
+        self._keys = jax.jit(
+            lambda root, iteration: {
+                name: rng.stream(root, name, iteration) for name in gan_step.PHASES
+            },
+            out_shardings=layout.replicated,
+        )
+        self._at_rest = layout.place_replicated({"ema_decay": np.float32(1.0)})
+        self._clock, self._clock_images, self._images = time.monotonic(), 0, 0
 
     def iterate(
         self, current: state.GanState, frames: dict[str, np.ndarray], iteration: int
     ) -> tuple[state.GanState, dict[str, jax.Array]]:
-        """Runs all phases that are due."""
-        config = self._config
-        images = iteration * config.batch_size
-        final = self._steps.g.neural_resolution
-        resolution = schedules.neural_resolution(
-            images,
-            initial=config.neural_resolution_initial or final,
-            final=final,
-            fade_kimg=config.neural_resolution_fade_kimg,
-        )
-        schedule = schedule_at(
-            config,
-            current_images=images,
-            condition_on_camera=self._steps.g.condition_on_camera,
-        )
+        """Runs all phases that are due; what goes to the devices goes there by name, once.
+
+        Args:
+          current: State as the compiled steps take it; it ends here.
+          frames: This process's {"image", "label25"}.
+          iteration: 0-based iteration.
+
+        Returns:
+          The new state, and the metrics of all phases.
+        """
+        options, layout = self._options, self._layout
+        shared = layout.place_batch({"image_u8": frames["image"], "label25": frames["label25"]})
+        keys = self._keys(self._root, layout.place_replicated(np.int32(iteration)))
+        images = iteration * options.gan.batch_size
+        resolution, moving, still = self._numbers(images)
         metrics: dict[str, jax.Array] = {}
-        due = gan_step.phases_due(iteration, self._steps)
+        due = gan_step.phases_due(iteration, options)
         # The average of G moves once an iteration, in the last phase that trains or shows G.
-        moving = "d_main" if "d_main" in due else due[-1]
+        mover = "d_main" if "d_main" in due else due[-1]
         for name in due:
-            batch = self._layout.place_batch(self._with_cameras(frames, name, iteration))
-            key = rng.stream(self._root, name, iteration)
-            numbers = schedule if name == moving else {**schedule, "ema_decay": np.float32(1)}
-            current, values = self._phase(name, resolution)(current, batch, key, numbers)
+            program = Program(name, options, resolution, layout.mesh.size, self._lpips)
+            known = (name, resolution if gan_step.PHASES[name].renders else 0)
+            if known not in self._steps:
+                step = functools.partial(gan_step.take_step, program=program)
+                self._steps[known] = parallel.make_step(step, layout=layout)
+            batch = shared | layout.place_samples(self._draw_cameras(name, iteration))
+            numbers = moving if name == mover else still
+            current, values = self._steps[known](current, batch, keys[name], numbers)
             metrics.update(values)
-        if config.augment == "ada" and (iteration + 1) % config.ada_interval == 0:
-            whole = self._layout.unplace_state(current)
-            current = self._layout.place_state(self._adapt(whole))
-            metrics["augment/p"] = jnp.mean(current.augment_p)
-        self._images = images + config.batch_size
+        if options.gan.augment == "ada" and (iteration + 1) % options.gan.ada_interval == 0:
+            current, values = self._adapt(current, {})
+            metrics.update(values)
+        self._images = images + options.gan.batch_size
         return current, metrics
 
     def seconds_per_kimg(self) -> float:
@@ -304,22 +316,29 @@ class _Runner:
         self._clock, self._clock_images = now, self._images
         return rate
 
-    def _with_cameras(
-        self, frames: dict[str, np.ndarray], phase: str, iteration: int
-    ) -> dict[str, np.ndarray]:
-        config = self._config
+    def _numbers(self, images: int) -> tuple[int, dict[str, jax.Array], dict[str, jax.Array]]:
+        """Places the schedule after some images: as it is, and with the average of G at rest."""
+        gan, g = self._options.gan, self._options.g
+        resolution = schedules.neural_resolution(
+            images,
+            initial=gan.neural_resolution_initial or g.neural_resolution,
+            final=g.neural_resolution,
+            fade_kimg=gan.neural_resolution_fade_kimg,
+        )
+        numbers = schedule_at(gan, current_images=images, condition_on_camera=g.condition_on_camera)
+        moving = self._layout.place_replicated(numbers)
+        return resolution, moving, moving | self._at_rest
+
+    def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
+        """Draws this process's part of the cameras of generated images."""
+        gan = self._options.gan
         chosen, rolled = generator_labels(
             self._labels,
-            seed=config.seed,
+            seed=gan.seed,
             iteration=iteration,
             phase=phase,
-            batch_size=config.batch_size,
+            batch_size=gan.batch_size,
         )
-        local = len(frames["image"])
+        local = gan.batch_size // jax.process_count()
         mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
-        return {
-            "image_u8": frames["image"],
-            "label25": frames["label25"],
-            "gen_label25": chosen[mine],
-            "swap_label25": rolled[mine],
-        }
+        return {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}

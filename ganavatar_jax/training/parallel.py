@@ -100,7 +100,27 @@ class Layout:
 
         Source: ours.
         """
-        arrays = {name: np.asarray(value) for name, value in batch.items()}
+        if "sample_id" not in batch:
+            count = len(next(iter(batch.values())))
+            ids = jax.process_index() * count + np.arange(count, dtype=np.int32)
+            batch = {**batch, "sample_id": ids}
+        return self.place_samples(batch)
+
+    def place_samples(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Splits further values of a batch, whose samples are numbered already.
+
+        Args:
+          values: Name -> array with the samples of this process along the first axis.
+
+        Returns:
+          The values beside those of `place_batch`.
+
+        Raises:
+          ConfigError: the number of samples is not a multiple of the number of devices.
+
+        Source: ours.
+        """
+        arrays = {name: np.asarray(value) for name, value in values.items()}
         count = len(next(iter(arrays.values())))
         local_devices = len(self.mesh.local_devices)
         if count % local_devices:
@@ -108,8 +128,6 @@ class Layout:
                 f"a batch of {count} samples cannot be split evenly over {local_devices} devices; "
                 f"make the batch size a multiple of {local_devices} or use fewer devices."
             )
-        if "sample_id" not in arrays:
-            arrays["sample_id"] = jax.process_index() * count + np.arange(count, dtype=np.int32)
         if self.backend == "pmap":
             local = NamedSharding(_local_mesh(self.mesh), P(AXIS))
             return {
@@ -192,8 +210,12 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
         )
         compiled = jax.jit(mapped, donate_argnums=donated)
     else:
+
+        def padded(state: PyTree, batch: PyTree, shared: tuple[Any, ...]) -> tuple[PyTree, PyTree]:
+            return part(state, batch, shared[:-1])
+
         compiled = jax.pmap(
-            part,
+            padded,
             axis_name=AXIS,
             in_axes=(0, 0, None),
             out_axes=(0, None),
@@ -201,7 +223,11 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
             donate_argnums=donated,
         )
 
+    # jax.pmap takes an argument without arrays for its neighbour: there is always one more.
+    padding = (np.int32(0),) if layout.backend == "pmap" else ()
+
     def step(state: PyTree, batch: PyTree, *shared: Any) -> tuple[PyTree, PyTree]:
+        shared += padding
         return compiled(state, batch, layout.place_replicated(shared))
 
     return step
@@ -242,6 +268,9 @@ def _local_mesh(mesh: jax.sharding.Mesh) -> jax.sharding.Mesh:
 
 
 def _replicate(leaf: Any, sharding: NamedSharding, *, copy: bool) -> jax.Array:
+    """Puts an array on all devices; what is there already stays, unless it is to be a copy."""
+    if not copy and isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+        return leaf
     if sharding.is_fully_addressable:
         # device_put shares memory with its source even when told not to, and what is donated
         # twice, or while somebody else holds it, is lost.

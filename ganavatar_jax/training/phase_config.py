@@ -1,106 +1,92 @@
-"""What the training phases need to know at compile time."""
+"""What one training run's phases share, and which of it fits together."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Literal
 
-from ganavatar_jax.core.arrays import Array
-from ganavatar_jax.losses import density_config
+from ganavatar_jax.core import errors
 from ganavatar_jax.models import discriminator_config, generator_config
-from ganavatar_jax.training import (
-    adam_config,
-    augment_config,
-    gan_config,
-    reconstruction_config,
-)
+from ganavatar_jax.training import backends, gan_config
 
-Batch = Mapping[str, Array]
-Schedule = Mapping[str, Array]
 Phase = Literal["recon", "g_main", "g_reg", "d_main", "d_reg"]
 
 
 @dataclasses.dataclass(frozen=True)
-class StepConfig:
-    """What the phases need to know at compile time.
+class StepOptions:
+    """The options of the training and the sizes of what it trains.
 
     Attributes:
+      gan: Training.
       g: Generator.
       d: Discriminator.
-      g_adam: Optimiser of G, before lazy rescaling.
-      d_adam: Optimiser of D, before lazy rescaling.
-      gamma: Weight of R1.
-      g_reg_interval: Iterations between density regularisations.
-      d_reg_interval: Iterations between R1 steps.
-      density: Density regulariser.
-      style_mixing_p: Probability that rows of ws come from a second latent.
-      augment: Augmentation pipe, or None.
-      ada_target: Mean sign of real logits the augmentation is adapted to.
-      ada_kimg: Images over which its probability could move by one, thousands.
-      freeze_d: How many of D's largest blocks stay as they are.
-      microbatch: Samples of a device handled at once; 0 takes all. Gradients are averaged.
-      reconstruction: Reconstruction of the training images, or None.
     """
 
+    gan: gan_config.GanConfig
     g: generator_config.GeneratorConfig
     d: discriminator_config.DiscriminatorConfig
-    g_adam: adam_config.AdamConfig = adam_config.AdamConfig(lr=0.0025)
-    d_adam: adam_config.AdamConfig = adam_config.AdamConfig(lr=0.002)
-    gamma: float = 5.0
-    g_reg_interval: int = 4
-    d_reg_interval: int = 16
-    density: density_config.DensityConfig = dataclasses.field(
-        default_factory=density_config.DensityConfig
-    )
-    style_mixing_p: float = 0.0
-    augment: augment_config.AugmentConfig | None = None
-    ada_target: float = 0.6
-    ada_kimg: float = 500.0
-    freeze_d: int = 0
-    microbatch: int = 0
-    reconstruction: reconstruction_config.ReconstructionConfig | None = None
+
+    def __post_init__(self) -> None:
+        block, batch = self.d.mbstd_block_size, self.gan.batch_size
+        if self._has_critic and block and batch % block:
+            raise ValueError(
+                "gan.batch_size must be a multiple of discriminator.mbstd_block_size, within which "
+                f"samples are compared; got {batch} and {block}."
+            )
+        # With blocks of 0 it depends on the devices whether the batch is cut at all.
+        size = self.gan.microbatch
+        if self._has_critic and block and 0 < size < batch and size % block:
+            raise ValueError(
+                "gan.microbatch must be a multiple of discriminator.mbstd_block_size, within which "
+                f"samples are compared; got {size} and {block}. Set gan.microbatch={block}."
+            )
 
     @property
-    def g_adam_lazy(self) -> adam_config.AdamConfig:
-        """Optimiser of G; rescaled only if the density regulariser is on."""
-        return self.g_adam.for_interval(self.g_reg_interval if self.density.weight else None)
+    def _has_critic(self) -> bool:
+        """Whether any iteration shows images to the discriminator."""
+        gan = self.gan
+        return not (gan.reconstruct and gan.reconstruction.is_alone(gan.iterations - 1))
 
-    @property
-    def d_adam_lazy(self) -> adam_config.AdamConfig:
-        """Optimiser of D; rescaled only if R1 is on."""
-        return self.d_adam.for_interval(self.d_reg_interval if self.gamma else None)
+    def check_devices(self, devices: int, backend: backends.Backend) -> None:
+        """Insists that the batch can be shared out without changing what is computed.
 
+        Args:
+          devices: All devices of the run, over all processes.
+          backend: How they share the work.
 
-def step_config(
-    config: gan_config.GanConfig,
-    g: generator_config.GeneratorConfig,
-    d: discriminator_config.DiscriminatorConfig,
-) -> StepConfig:
-    """Gathers what the phases need at compile time.
+        Raises:
+          ConfigError: sizes of batch, microbatch and blocks do not fit the devices.
 
-    Args:
-      config: Options of the run.
-      g: Generator.
-      d: Discriminator.
-
-    Returns:
-      The step's configuration.
-
-    Source: ours.
-    """
-    return StepConfig(
-        g=g,
-        d=d,
-        g_adam=adam_config.AdamConfig(config.g_lr, config.beta1, config.beta2),
-        d_adam=adam_config.AdamConfig(config.d_lr, config.beta1, config.beta2),
-        gamma=config.gamma,
-        g_reg_interval=config.g_reg_interval,
-        d_reg_interval=config.d_reg_interval,
-        density=config.density,
-        style_mixing_p=config.style_mixing_p,
-        augment=None if config.augment == "none" else config.augment_pipe,
-        ada_target=config.ada_target,
-        ada_kimg=config.ada_kimg,
-        freeze_d=config.freeze_d,
-        microbatch=config.microbatch,
-        reconstruction=config.reconstruction if config.reconstruct else None,
-    )
+        Source: ours.
+        """
+        batch, size, block = self.gan.batch_size, self.gan.microbatch, self.d.mbstd_block_size
+        if batch % devices:
+            raise errors.ConfigError(
+                f"gan.batch_size must be a multiple of the {devices} devices; got {batch}. Change "
+                "it, or use fewer devices."
+            )
+        share = batch // devices
+        cut = 0 < size < share
+        if cut and share % size:
+            raise errors.ConfigError(
+                f"gan.microbatch must divide the {share} samples that each of {devices} devices "
+                f"holds of a batch of {batch}; got {size}."
+            )
+        if self._has_critic and block and share % block:
+            raise errors.ConfigError(
+                f"discriminator.mbstd_block_size must divide the {share} samples that each of "
+                f"{devices} devices holds of a batch of {batch}; got {block}. Use fewer devices, a "
+                "larger gan.batch_size or smaller blocks."
+            )
+        parts = backend != "jit" and devices > 1
+        if self._has_critic and not block and (cut or parts):
+            cause = f"gan.microbatch={size}" if cut else f"parallel={backend} on {devices} devices"
+            raise errors.ConfigError(
+                "discriminator.mbstd_block_size=0 compares samples of the whole batch, which "
+                f"{cause} cuts up. Set it to a number that divides {size if cut else share}."
+            )
+        options = self.gan.reconstruction
+        together = devices * (size if cut else share)
+        if self.gan.reconstruct and options.uniformity_weight and together < 2:
+            raise errors.ConfigError(
+                "gan.reconstruction.uniformity_weight compares latents of one step: expected two "
+                "samples or more; got 1. Set gan.microbatch=2 or more, or the weight to 0."
+            )

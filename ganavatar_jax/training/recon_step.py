@@ -3,27 +3,20 @@
 Not in the original method; for runs without a pretrained start.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import errors, images, rng
-from ganavatar_jax.core.arrays import Array, Float, PRNGKeyArray, PyTree
+from ganavatar_jax.core.arrays import Array, Float, PyTree
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import encoder, generator
 from ganavatar_jax.ops import resize
-from ganavatar_jax.training import (
-    optimizers,
-    parallel,
-    reconstruction_config,
-    step_inputs,
-    step_updates,
-)
-from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
-from ganavatar_jax.training.state import GanState, recon_params
+from ganavatar_jax.training import parallel, reconstruction_config, step_inputs
+from ganavatar_jax.training.state import GanState
+from ganavatar_jax.training.step_inputs import Batch, Program, Step
 
 
 class _Emphasis(NamedTuple):
@@ -34,83 +27,32 @@ class _Emphasis(NamedTuple):
     zoom: int
 
 
-def recon(
-    state: GanState,
-    batch: Batch,
-    key: PRNGKeyArray,
-    schedule: Schedule,
-    *,
-    config: StepConfig,
-    resolution: int,
-    lpips_params: lpips.LpipsParams | None,
-    axis: str | None,
-) -> tuple[GanState, dict[str, Array]]:
-    """Trains encoder and generator to reconstruct the real images from their own cameras.
+def recon(state: GanState, batch: Batch, step: Step) -> tuple[Array, dict[str, Array]]:
+    """Judges how well encoder and generator give the real images back from their own cameras.
 
     Args:
-      state: Training state.
-      batch: See gan_step's docstring.
-      key: Key of this phase and iteration.
-      schedule: See gan_step's docstring; its ema_decay moves G's average.
-      config: Options.
-      resolution: Neural resolution, pixels.
-      lpips_params: AlexNet's weights, unless lpips_weight is 0.
-      axis: Device axis, or None.
+      state: Training state with the parameters to differentiate by.
+      batch: Part of the batch; see gan_step's docstring.
+      step: Key, schedule and options.
 
     Returns:
-      New state and metrics.
+      Mean loss, metrics and the mean w.
 
     Source: ours; a perceptual loss as in Zhang et al. 2018.
     """
-    options = config.reconstruction
-    assert options is not None  # phases_due schedules this phase only with it
-
-    def loss_fn(params: PyTree, part: Batch) -> tuple[Array, dict[str, Array]]:
-        g = {**state.g, "params": params["g"]}
-        ids = part["sample_id"]
-        e = {**state.e, "params": params["e"]}
-        z = step_inputs.encode(e, part, rng.stream(key, "encoder"), config)
-        latent_loss, latent_values = _judge_latents(
-            params.get("probes", {}), z, part, options, axis
-        )
-        coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "random"), ids))
-        drawn = step_inputs.draw_latents(rng.stream(key, "z"), ids, config)
-        z = jnp.where((coin < options.random_p)[:, None], drawn, z)
-        w = generator.map_latent(g, z, part["label25"], config.g)
-        draws = generator.make_draws(
-            rng.stream(key, "synthesis"), ids, config.g, resolution=resolution
-        )
-        out = generator.synthesize(
-            g,
-            generator.broadcast(w, config.g),
-            part["label25"],
-            config.g,
-            draws=draws,
-            resolution=resolution,
-            axis=axis,
-        )
-        loss, values = _compare(out, part, options, resolution, lpips_params)
-        values |= latent_values | {"w_mean": jnp.mean(w, axis=0)}
-        return loss + latent_loss, values
-
-    params = recon_params(state.g, state.e)
-    grads, metrics = step_updates.gradients(loss_fn, params, batch, config, axis=axis)
-    w_mean = metrics.pop("w_mean")
-    params, recon_opt = optimizers.update(
-        params,
-        grads,
-        state.recon_opt,
-        options.adam,
-        active=optimizers.mask_names(params, inactive=tuple(f"g.{n}" for n in step_updates.UNUSED)),
-        lr_scale=schedule["recon_lr_scale"],
-    )
-    state = dataclasses.replace(
-        state,
-        g={**state.g, "params": params["g"]},
-        e={**state.e, "params": params["e"], "probes": params.get("probes", {})},
-        recon_opt=recon_opt,
-    )
-    return step_updates.move_averages(state, w_mean, schedule), metrics
+    options, config = step.options.gan.reconstruction, step.options.g
+    ids = batch["sample_id"]
+    z = step_inputs.encode(state.e, batch, rng.stream(step.key, "encoder"), step.options)
+    latent_loss, values = _judge_latents(state.e["probes"], z, batch, options, step.axis)
+    coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(step.key, "random"), ids))
+    drawn = step_inputs.draw_latents(rng.stream(step.key, "z"), ids, z_dim=config.z_dim)
+    z = jnp.where((coin < options.random_p)[:, None], drawn, z)
+    w = generator.map_latent(state.g, z, batch["label25"], config)
+    ws = generator.broadcast(w, config)
+    out = step_inputs.synthesize(state.g, ws, batch["label25"], ids, step)
+    loss, compared = _compare(out, batch, options, step.program)
+    values |= compared | {"w_mean": jnp.mean(w, axis=0)}
+    return loss + latent_loss, values
 
 
 def probe_sizes(options: reconstruction_config.ReconstructionConfig) -> dict[str, int]:
@@ -200,11 +142,11 @@ def _compare(
     out: generator.GeneratorOutput,
     part: Batch,
     options: reconstruction_config.ReconstructionConfig,
-    resolution: int,
-    lpips_params: lpips.LpipsParams | None,
+    program: Program,
 ) -> tuple[Array, dict[str, Array]]:
+    """Compares images with the truth: L1 with its emphases, and LPIPS."""
     image = images.from_u8(part["image_u8"])
-    raw = resize.resize(image, resolution)
+    raw = resize.resize(image, program.resolution)
     face = project_place(part["label25"], options.focus_point, radius=options.focus_radius)
     eyes = project_place(part["label25"], options.eyes_point, radius=options.eyes_radius)
     emphases = [
@@ -217,6 +159,7 @@ def _compare(
     values = {"loss/recon_l1": l1}
     loss = options.l1_weight * l1
     if options.lpips_weight:
+        lpips_params = program.lpips_params
         assert lpips_params is not None  # the loop loads them
         pairs = [(out.image, image)]
         pairs += [(_enlarge(out.image, e), _enlarge(image, e)) for e in emphases]

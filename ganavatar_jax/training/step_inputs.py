@@ -1,27 +1,70 @@
-"""What the phases generate, and what they show to the discriminator."""
+"""What the phases see, what they generate, and what they show to the discriminator."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import images, rng
 from ganavatar_jax.core.arrays import Array, PRNGKeyArray, PyTree
+from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import discriminator, generator
 from ganavatar_jax.models import encoder as encoder_lib
 from ganavatar_jax.ops import fir, resize
 from ganavatar_jax.training import augment as augment_lib
-from ganavatar_jax.training.phase_config import Batch, Schedule, StepConfig
+from ganavatar_jax.training.phase_config import Phase, StepOptions
 from ganavatar_jax.training.state import GanState
+
+Batch = Mapping[str, Array]
+Schedule = Mapping[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is fixed in one compiled step.
+
+    Attributes:
+      phase: Which phase.
+      options: Options of the run.
+      resolution: Neural resolution, pixels.
+      devices: Devices that a batch without a device axis is spread over.
+      lpips_params: AlexNet's weights, for a reconstruction that uses LPIPS.
+    """
+
+    phase: Phase
+    options: StepOptions
+    resolution: int
+    devices: int = 1
+    lpips_params: lpips.LpipsParams | None = None
+
+
+class Step(NamedTuple):
+    """What a phase sees besides state and batch; see gan_step's docstring.
+
+    Attributes:
+      key: Key of this phase and iteration.
+      schedule: The numbers that change over a run.
+      program: What is fixed.
+      axis: Device axis, or None.
+    """
+
+    key: PRNGKeyArray
+    schedule: Schedule
+    program: Program
+    axis: str | None = None
+
+    @property
+    def options(self) -> StepOptions:
+        """The options of the run."""
+        return self.program.options
 
 
 def sample_ws(
     g: PyTree,
     batch: Batch,
-    key: PRNGKeyArray,
-    schedule: Schedule,
-    config: StepConfig,
+    step: Step,
     *,
     one_coin: bool = False,
     encoder_variables: PyTree = None,
@@ -31,9 +74,7 @@ def sample_ws(
     Args:
       g: Generator variables.
       batch: Holds gen_label25, swap_label25 and sample_id.
-      key: Random key.
-      schedule: Holds swapping_p.
-      config: Options.
+      step: Its schedule holds swapping_p.
       one_coin: Whether one coin decides the swap of the whole batch (as in the density phase).
       encoder_variables: Encoder, where some latents are those of real images.
 
@@ -42,122 +83,123 @@ def sample_ws(
 
     Source: EG3D (Chan et al. 2022), section 4.4; Karras et al. 2019 (style mixing).
     """
+    key, gan, g_config = step.key, step.options.gan, step.options.g
     ids = batch["sample_id"]
     label = batch["gen_label25"]
-    z = draw_latents(rng.stream(key, "z"), ids, config)
-    if config.reconstruction is not None and encoder_variables:
+    z = draw_latents(rng.stream(key, "z"), ids, z_dim=g_config.z_dim)
+    if gan.reconstruct and encoder_variables:
         coin = jax.vmap(jax.random.uniform)(rng.per_sample(rng.stream(key, "encoded"), ids))
-        encoded = encode(encoder_variables, batch, rng.stream(key, "encoder"), config)
-        use = (coin < config.reconstruction.encoded_p)[:, None]
+        encoded = encode(encoder_variables, batch, rng.stream(key, "encoder"), step.options)
+        use = (coin < gan.reconstruction.encoded_p)[:, None]
         z = jnp.where(use, jax.lax.stop_gradient(encoded), z)
-    if config.g.condition_on_camera:
+    if g_config.condition_on_camera:
         swap_key = rng.stream(key, "swap")
         if one_coin:
             coin = jax.random.uniform(swap_key, (1,))
         else:
             coin = jax.vmap(jax.random.uniform)(rng.per_sample(swap_key, ids))
-        label = jnp.where((coin < schedule["swapping_p"])[:, None], batch["swap_label25"], label)
-    w = generator.map_latent(g, z, label, config.g)
-    ws = generator.broadcast(w, config.g)
-    if config.style_mixing_p:
-        second = draw_latents(rng.stream(key, "z.mixing"), ids, config)
-        other = generator.map_latent(g, second, label, config.g)
-        ws = _mix_styles(ws, other, rng.stream(key, "mixing"), ids, config.style_mixing_p)
+        swap = coin < step.schedule["swapping_p"]
+        label = jnp.where(swap[:, None], batch["swap_label25"], label)
+    w = generator.map_latent(g, z, label, g_config)
+    ws = generator.broadcast(w, g_config)
+    if gan.style_mixing_p:
+        second = draw_latents(rng.stream(key, "z.mixing"), ids, z_dim=g_config.z_dim)
+        other = generator.map_latent(g, second, label, g_config)
+        ws = _mix_styles(ws, other, rng.stream(key, "mixing"), ids, gan.style_mixing_p)
     return ws, w
 
 
-def draw_latents(key: PRNGKeyArray, ids: Array, config: StepConfig) -> Array:
+def draw_latents(key: PRNGKeyArray, ids: Array, *, z_dim: int) -> Array:
     """Draws one standard normal latent a sample.
 
     Args:
       key: Random key.
       ids: Global sample ids.
-      config: Options.
+      z_dim: Length of the latent.
 
     Returns:
       z [b z].
 
     Source: Goodfellow et al. 2014.
     """
-    return jax.vmap(lambda k: jax.random.normal(k, (config.g.z_dim,)))(rng.per_sample(key, ids))
+    return jax.vmap(lambda k: jax.random.normal(k, (z_dim,)))(rng.per_sample(key, ids))
 
 
-def encode(variables: PyTree, batch: Batch, key: PRNGKeyArray, config: StepConfig) -> Array:
+def encode(variables: PyTree, batch: Batch, key: PRNGKeyArray, options: StepOptions) -> Array:
     """Encodes the real images to noisy latents.
 
     Args:
       variables: Encoder variables.
       batch: Holds image_u8, label25 and sample_id.
       key: Key of the noise.
-      config: Options, reconstruction included.
+      options: Options of the run, which reconstructs.
 
     Returns:
       z [b z].
 
     Source: ours.
     """
-    assert config.reconstruction is not None  # callers check
+    config, z_dim = options.gan.reconstruction, options.g.z_dim
     image = images.from_u8(batch["image_u8"])
-    z = encoder_lib.apply(
-        variables, image, batch["label25"], config.reconstruction.encoder, z_dim=config.g.z_dim
-    )
-    noise = draw_latents(key, batch["sample_id"], config)
-    return z + config.reconstruction.noise * noise
+    z = encoder_lib.apply(variables, image, batch["label25"], config.encoder, z_dim=z_dim)
+    return z + config.noise * draw_latents(key, batch["sample_id"], z_dim=z_dim)
 
 
 def generate(
-    g: PyTree,
-    batch: Batch,
-    key: PRNGKeyArray,
-    schedule: Schedule,
-    config: StepConfig,
-    *,
-    encoder_variables: PyTree,
-    resolution: int,
-    axis: str | None,
+    g: PyTree, batch: Batch, step: Step, *, encoder_variables: PyTree
 ) -> tuple[generator.GeneratorOutput, Array]:
     """Generates the images of a phase.
 
     Args:
       g: Generator variables.
       batch: Holds gen_label25, swap_label25 and sample_id.
-      key: Key of the phase and iteration.
-      schedule: Holds swapping_p and, while the blur lasts, blur_taps.
-      config: Options.
+      step: Its schedule holds swapping_p and, while the blur lasts, blur_taps.
       encoder_variables: Encoder, where some latents are those of real images; or empty.
-      resolution: Neural resolution, pixels.
-      axis: Device axis, or None.
 
     Returns:
       The images, the final one blurred while the blur lasts, and w [b d] before style mixing.
 
     Source: EG3D (Chan et al. 2022), section 4; blur fade of the reference.
     """
-    ws, w = sample_ws(g, batch, key, schedule, config, encoder_variables=encoder_variables)
-    draws = generator.make_draws(
-        rng.stream(key, "synthesis"), batch["sample_id"], config.g, resolution=resolution
-    )
-    out = generator.synthesize(
-        g,
-        ws,
-        batch["gen_label25"],
-        config.g,
-        draws=draws,
-        resolution=resolution,
-        axis=axis,
-    )
-    if "blur_taps" in schedule:  # the generated raw image is not blurred, as in the original
-        out = dataclasses.replace(out, image=fir.blur(out.image, schedule["blur_taps"]))
+    ws, w = sample_ws(g, batch, step, encoder_variables=encoder_variables)
+    out = synthesize(g, ws, batch["gen_label25"], batch["sample_id"], step)
+    if "blur_taps" in step.schedule:  # the generated raw image is not blurred, as in the original
+        out = dataclasses.replace(out, image=fir.blur(out.image, step.schedule["blur_taps"]))
     return out, w
 
 
-def real_inputs(batch: Batch, schedule: Schedule, resolution: int) -> tuple[Array, Array]:
+def synthesize(
+    g: PyTree, ws: Array, label25: Array, ids: Array, step: Step
+) -> generator.GeneratorOutput:
+    """Synthesises images with the draws of a phase.
+
+    Args:
+      g: Generator variables.
+      ws: One latent per layer [b l d].
+      label25: Cameras to render from [b 25].
+      ids: Global sample ids [b].
+      step: Key, neural resolution and device axis.
+
+    Returns:
+      The images.
+
+    Source: EG3D (Chan et al. 2022), section 4.
+    """
+    config, resolution = step.options.g, step.program.resolution
+    draws = generator.make_draws(
+        rng.stream(step.key, "synthesis"), ids, config, resolution=resolution
+    )
+    return generator.synthesize(
+        g, ws, label25, config, draws=draws, resolution=resolution, axis=step.axis
+    )
+
+
+def real_inputs(batch: Batch, step: Step) -> tuple[Array, Array]:
     """Makes D's two inputs from real images.
 
     Args:
       batch: Holds image_u8.
-      schedule: Holds blur_taps while the blur lasts.
-      resolution: Side of the low-resolution copy, pixels.
+      step: Its schedule holds blur_taps while the blur lasts.
 
     Returns:
       The image in [-1, 1] and its antialiased copy at the neural resolution, both blurred while
@@ -166,9 +208,9 @@ def real_inputs(batch: Batch, schedule: Schedule, resolution: int) -> tuple[Arra
     Source: EG3D (Chan et al. 2022), section 4.3; blur fade of the reference.
     """
     image = images.from_u8(batch["image_u8"])
-    raw = resize.resize(image, resolution)
-    if "blur_taps" in schedule:
-        taps = schedule["blur_taps"]
+    raw = resize.resize(image, step.program.resolution)
+    if "blur_taps" in step.schedule:
+        taps = step.schedule["blur_taps"]
         image, raw = fir.blur(image, taps), fir.blur(raw, taps)
     return image, raw
 
@@ -176,73 +218,72 @@ def real_inputs(batch: Batch, schedule: Schedule, resolution: int) -> tuple[Arra
 def judge(
     state: GanState,
     batch: Batch,
-    key: PRNGKeyArray,
+    step: Step,
     image: Array,
     image_raw: Array,
     *,
     kind: Literal["fake", "real"],
-    config: StepConfig,
 ) -> Array:
     """Shows images to D as it sees them, augmented.
 
     Args:
       state: Holds D and the augmentation probability.
       batch: Holds label25, gen_label25 and sample_id.
-      key: Key of the phase and iteration.
+      step: Key and options.
       image: Final images [b h w 3].
       image_raw: Low-resolution images [b r r 3].
       kind: Whether they are generated or real: their cameras and random draws differ.
-      config: Options.
 
     Returns:
       Logits [b].
 
     Source: EG3D (Chan et al. 2022), section 4.3 (dual discrimination).
     """
-    image, image_raw = augment(state, batch, rng.stream(key, kind), image, image_raw, config=config)
+    image, image_raw = augment(state, batch, step, image, image_raw, kind=kind)
     label = batch["gen_label25"] if kind == "fake" else batch["label25"]
-    return discriminator.apply(state.d, image, image_raw, label, config.d)
+    return discriminator.apply(state.d, image, image_raw, label, step.options.d)
 
 
 def augment(
     state: GanState,
     batch: Batch,
-    key: PRNGKeyArray,
+    step: Step,
     image: Array,
     image_raw: Array,
     *,
-    config: StepConfig,
+    kind: Literal["fake", "real"],
 ) -> tuple[Array, Array]:
     """Augments both of D's inputs alike.
 
     Args:
       state: Holds the augmentation probability.
       batch: Holds sample_id.
-      key: Random key.
+      step: Key and options.
       image: Final images [b h w 3].
       image_raw: Low-resolution images [b r r 3].
-      config: Options.
+      kind: Whether they are generated or real: their random draws differ.
 
     Returns:
-      Both, augmented; as they came without an augmentation pipe.
+      Both, augmented; as they came without augmentation.
 
     Source: Karras et al. 2020 (ADA).
     """
-    if config.augment is None:
+    if step.options.gan.augment == "none":
         return image, image_raw
     side, raw_side = image.shape[1], image_raw.shape[1]
     both = jnp.concatenate([image, resize.resize(image_raw, side)], axis=-1)
     both = augment_lib.augment(
-        rng.stream(key, "augment"),
+        rng.stream(rng.stream(step.key, kind), "augment"),
         both,
         state.augment_p,
-        config=config.augment,
+        config=step.options.gan.augment_pipe,
         sample_ids=batch["sample_id"],
     )
     return both[..., :3], resize.resize(both[..., 3:], raw_side)
 
 
 def _mix_styles(ws: Array, other: Array, key: PRNGKeyArray, ids: Array, p: float) -> Array:
+    """Takes the last rows of some samples' ws from their other w."""
     rows = ws.shape[1]
 
     def cutoff(k: PRNGKeyArray) -> Array:

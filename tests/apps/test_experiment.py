@@ -117,5 +117,5 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(errors.RunError, match="expected a run folder with config.json"):
         avatar.Avatar.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(errors.RunError, match=r"config\.json is damaged"):
+    with pytest.raises(errors.RunError, match=r"config\.json: expected JSON"):
         avatar.Avatar.load(tmp_path)

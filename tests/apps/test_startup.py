@@ -1,5 +1,6 @@
 """The machine is set up as the config says."""
 
+import jax
 import ml_collections
 import pytest
 
@@ -37,6 +38,36 @@ def test_a_config_without_a_machine_section_is_refused(missing):
     config = ml_collections.ConfigDict({"devices": {"cpu_virtual": 0}, "compile_cache": False})
     del config[missing]
     with pytest.raises(errors.ConfigError, match=f"config.{missing}: required key is missing"):
+        startup.start_jax(config)
+
+
+@pytest.fixture
+def precision():
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [({}, "highest"), ({"matmul_precision": "default"}, "default")],
+)
+def test_networks_multiply_as_the_config_says(precision, devices, expected):
+    jax.config.update("jax_default_matmul_precision", "bfloat16")
+    startup.start_jax(ml_collections.ConfigDict({"devices": devices, "compile_cache": False}))
+    assert jax.config.jax_default_matmul_precision == expected
+
+
+def test_commands_without_a_config_multiply_in_full_precision(precision):
+    jax.config.update("jax_default_matmul_precision", "bfloat16")
+    startup.settle_arithmetic()
+    assert jax.config.jax_default_matmul_precision == "highest"
+
+
+def test_an_unknown_precision_is_refused():
+    devices = {"matmul_precision": "float16"}
+    config = ml_collections.ConfigDict({"devices": devices, "compile_cache": False})
+    with pytest.raises(errors.ConfigError, match="matmul_precision: expected one of 'default'"):
         startup.start_jax(config)
 
 

@@ -1,5 +1,9 @@
 """A file is whole or absent, and what stands in the way is named."""
 
+import resource
+import signal
+
+import numpy as np
 import pytest
 
 from ganavatar_jax.core import errors, files
@@ -39,6 +43,42 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_the_block_cannot_read_is_not_told_as_a_failed_write(tmp_path):
+    def write():
+        with files.atomic_path(tmp_path / "image.png") as temporary:
+            temporary.write_bytes((tmp_path / "source.png").read_bytes())
+
+    with pytest.raises(FileNotFoundError, match=r"source\.png"):
+        write()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), OSError("bad data")])
+def test_other_failures_of_the_block_pass_as_they_are(tmp_path, error):
+    with pytest.raises(type(error)) as caught, files.atomic_path(tmp_path / "codes.json"):
+        raise error
+    assert caught.value is error
+
+
+def test_pictures_that_cannot_be_written_are_told_in_one_line(tmp_path):
+    def write():
+        with files.atomic_path(tmp_path / "image.jpg"):
+            raise OSError("encoder error -2 when writing image file")  # of Pillow, on a full disk
+
+    with pytest.raises(errors.RunError, match=r"image\.jpg: cannot be written"):
+        write()
+
+
+def test_two_writers_with_one_process_number_do_not_meet(tmp_path):
+    # Containers that share a folder: each has its own process 1.
+    with files.atomic_path(tmp_path / "a.txt") as one, files.atomic_path(tmp_path / "a.txt") as two:
+        assert one != two
+        one.write_text("one")
+        two.write_text("two")
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_folder_in_the_way_of_a_file_is_refused(tmp_path):
     (tmp_path / "taken").mkdir()
     with pytest.raises(errors.RunError, match="taken: cannot be written"):
@@ -60,3 +100,27 @@ def test_a_folder_without_permission_is_refused_in_one_line(tmp_path, monkeypatc
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(errors.RunError, match=r"cannot be written \(Permission denied\)"):
         files.check_writable(tmp_path)
+
+
+def test_arrays_are_joined_on_disk_and_leave_no_file(tmp_path):
+    parts = [
+        np.random.default_rng(i).integers(0, 256, (n, 3, 2), np.uint8) for i, n in enumerate((2, 5))
+    ]
+    joined = files.stack_on_disk(tmp_path / "new", iter(parts))
+    np.testing.assert_array_equal(joined, np.concatenate(parts))
+    np.testing.assert_array_equal(joined[[6, 0]], [parts[1][4], parts[0][0]])
+    assert not joined.flags.writeable
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_a_disk_too_full_for_joined_arrays_is_told_in_one_line(tmp_path):
+    parts = (np.zeros((1, 2**20), np.uint8) for _ in range(4))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, hard))
+    try:
+        with pytest.raises(errors.RunError, match=r"cannot be written \(File too large\)"):
+            files.stack_on_disk(tmp_path, parts)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)

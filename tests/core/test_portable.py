@@ -165,3 +165,29 @@ def test_a_fit_passes_and_dtypes_may_be_ignored():
     portable.check_fit({"a": np.zeros(3)}, narrow, what="x", compare_dtypes=False)
     with pytest.raises(errors.WeightError, match="float16"):
         portable.check_fit({"a": np.zeros(3)}, narrow, what="x")
+
+
+def test_equal_weights_are_told_from_others_wherever_they_come_from(tmp_path):
+    def identify(name, value, *, thorough=True, **metadata):
+        path = tmp_path / f"{name}.safetensors"
+        portable.save_params(path, {"w": np.full(3, value, np.float32)}, metadata)
+        return portable.identify(path, thorough=thorough)
+
+    known = identify("a", 1.0, kind="x", provenance={"commit": "1"}, architecture={"chunk": 0})
+    assert known is not None
+    assert known == identify("b", 1.0, kind="x", provenance={"commit": "2"}, architecture={})
+    assert known == identify("b", 1.0, kind="x", thorough=False)
+    assert known != identify("b", 2.0, kind="x")
+    assert known != identify("b", 1.0, kind="y")
+
+
+def test_missing_and_damaged_weights_have_no_identity(tmp_path):
+    path = tmp_path / "a.safetensors"
+    assert portable.identify(path, thorough=True) is None
+    portable.save_params(path, {"w": np.ones(64, np.float32)}, {"kind": "x"})
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert portable.identify(path, thorough=True) is None
+    path.write_bytes(content[:40])
+    assert portable.identify(path, thorough=False) is None

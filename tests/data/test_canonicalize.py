@@ -1,5 +1,3 @@
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,9 +6,6 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.data import canonicalize, data_config, records
 from ganavatar_jax.geometry import cameras
 from helpers import captures
-
-ARKIT_SOME = ("eyeBlinkLeft", "jawLeft", "jawOpen", "eyeBlinkRight", "jawRight", "eyeLookInLeft",
-              "eyeLookInRight")  # fmt: skip
 
 
 def config(**values):
@@ -205,18 +200,14 @@ def test_the_mirrored_camera_sees_the_mirrored_point_at_the_flipped_pixel():
         np.testing.assert_allclose(project(mirrored, point * [-1, 1, 1]), [1 - u, v], atol=1e-12)
 
 
-def test_mirroring_twice_gives_the_frame_back():
-    before = frame(image=np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8))
-    names = ("jawLeft", "jawRight", "jawOpen")
-    once = canonicalize.mirror_frame(before, expression_names=names)
-    twice = canonicalize.mirror_frame(once, expression_names=names)
-    assert not np.array_equal(once.image, before.image)
-    np.testing.assert_array_equal(once.alpha, before.alpha[:, ::-1])
-    np.testing.assert_array_equal(once.expression, [1, 0, 2])
-    assert once.frame_id == "images/0.png_mirror"
-    for name in ("image", "alpha", "expression"):
-        np.testing.assert_array_equal(getattr(twice, name), getattr(before, name))
-    np.testing.assert_allclose(twice.label25, before.label25, atol=1e-7)
+def test_mirroring_twice_gives_image_and_label_back():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    once = canonicalize.mirror_image(image)
+    np.testing.assert_array_equal(once, image[:, ::-1])
+    np.testing.assert_array_equal(canonicalize.mirror_image(once), image)
+    label = np.array(captures.label(4), np.float32)
+    twice = canonicalize.mirror_label25(canonicalize.mirror_label25(label))
+    np.testing.assert_allclose(twice, label, atol=1e-7)
 
 
 def test_host_and_device_mirror_labels_alike():
@@ -234,32 +225,3 @@ def test_the_source_label_is_not_changed_in_place():
     kept = label.copy()
     canonicalize.mirror_label25(label)
     np.testing.assert_array_equal(label, kept)
-
-
-def test_expression_codes_swap_left_and_right_by_name():
-    permutation = canonicalize.mirror_permutation(ARKIT_SOME)
-    mirrored = [ARKIT_SOME[index] for index in permutation]
-    assert mirrored == ["eyeBlinkRight", "jawRight", "jawOpen", "eyeBlinkLeft", "jawLeft",
-                        "eyeLookInRight", "eyeLookInLeft"]  # fmt: skip
-
-
-@pytest.mark.parametrize("names", [("brow_L", "x", "brow_R"), ("left_eye", "x", "right_eye")])
-def test_other_ways_to_name_sides_are_understood(names):
-    assert canonicalize.mirror_permutation(names).tolist() == [2, 1, 0]
-
-
-def test_a_code_without_counterpart_is_refused():
-    with pytest.raises(errors.DataFormatError, match='"jawLeft" has a side and no .*"jawRight"'):
-        canonicalize.mirror_permutation(("jawLeft", "jawOpen"))
-
-
-def test_components_of_a_face_model_cannot_be_mirrored():
-    with pytest.raises(errors.DataFormatError, match=r"name no left and right.*mirror=False"):
-        canonicalize.mirror_permutation(("expression_00", "expression_01"))
-
-
-def test_a_frame_without_a_code_is_mirrored_whatever_the_names():
-    bare = dataclasses.replace(frame(), expression=None, alpha=None)
-    mirrored = canonicalize.mirror_frame(bare, expression_names=("component",))
-    assert mirrored.expression is None
-    assert mirrored.alpha is None

@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config, frame_table
 from ganavatar_jax.data.builders import gan_frames, storage
+from ganavatar_jax.runs import owner
 from helpers import captures
 
 
@@ -191,6 +194,86 @@ def test_what_a_killed_run_left_is_swept_up(source, tmp_path):
     gan_frames.prepare(config(source), tmp_path / "data")
     assert not leftover.exists()
     assert other.exists()  # another dataset may be under way
+
+
+def test_what_a_living_run_is_writing_is_left(source, tmp_path):
+    here = owner.current()
+    mine = tmp_path / "data" / f".incomplete-gan_frames-{here.token()}-abc"
+    dead = dataclasses.replace(here, start="1").token()
+    killed = tmp_path / "data" / f".incomplete-gan_frames-{dead}-abc"
+    for folder in (mine, killed):
+        folder.mkdir(parents=True)
+    gan_frames.prepare(config(source), tmp_path / "data")
+    assert mine.exists()
+    assert not killed.exists()
+
+
+def test_what_a_run_out_of_sight_may_be_writing_is_left_and_named(source, tmp_path, caplog):
+    elsewhere = dataclasses.replace(owner.current(), host="node7", boot="0123456789ab").token()
+    folder = tmp_path / "data" / f".incomplete-gan_frames-{elsewhere}-abc"
+    folder.mkdir(parents=True)
+    gan_frames.prepare(config(source), tmp_path / "data")
+    assert folder.exists()
+    assert "delete it if that is dead" in caplog.text
+
+
+RECORDS = "gan_frames-train.array_record-00000-of-00001"
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[200] ^= 0xFF  # in the first chunk of records, behind the file's own header
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "changed": lambda folder: flip(folder / RECORDS),
+    "cut": lambda folder: (folder / RECORDS).write_bytes((folder / RECORDS).read_bytes()[:70000]),
+    "empty": lambda folder: (folder / RECORDS).write_bytes(b""),
+    "gone": lambda folder: (folder / RECORDS).unlink(),
+    "info": lambda folder: (folder / "dataset_info.json").write_text("{"),
+    "features": lambda folder: (folder / "features.json").write_text("{"),
+    "metadata": lambda folder: (folder / "metadata.json").unlink(),
+    "contents": lambda folder: (folder / "contents.json").write_text("{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_dataset_is_told_and_made_again(damage, source, tmp_path, caplog):
+    first = gan_frames.prepare(config(source), tmp_path / "data")
+    damage(pathlib.Path(first["folder"]))
+    with pytest.raises(errors.DataFormatError, match="is damaged.*--task=prepare_data") as caught:
+        frame_table.load_split(tmp_path / "data", "train")
+    assert "\n" not in str(caught.value)
+    again = gan_frames.prepare(config(source), tmp_path / "data")
+    assert again["rebuilt"]
+    assert caplog.records
+    assert len(frame_table.load_split(tmp_path / "data", "train").frame_id) == 4
+    assert again["identity"] == first["identity"]
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "of an earlier version"])
+def test_a_damaged_record_is_named(noted, source, tmp_path):
+    folder = pathlib.Path(gan_frames.prepare(config(source), tmp_path / "data")["folder"])
+    if not noted:
+        (folder / "contents.json").unlink()
+    flip(folder / RECORDS)
+    with pytest.raises(errors.DataFormatError, match=r'record 0 of split "train"'):
+        frame_table.load_split(tmp_path / "data", "train")
+
+
+def test_a_capture_whose_files_are_newer_gives_the_same_dataset(source, tmp_path):
+    first = gan_frames.prepare(config(source), tmp_path / "data")
+    os.utime(source / "images" / "0000.png", ns=(1, 1))
+    again = gan_frames.prepare(config(source), tmp_path / "data")
+    assert again["rebuilt"]
+    assert again["identity"] == first["identity"]
+    changed = captures.make()
+    changed.files["images/0000.png"] = captures.encode(255 - captures.image(0))
+    shutil.rmtree(source)
+    changed.write_folder(source)
+    edited = gan_frames.prepare(config(source), tmp_path / "data")
+    assert edited["identity"] != first["identity"]
 
 
 def test_images_are_never_enlarged(source, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.data import data_config
-from ganavatar_jax.data.formats import reader_table
+from ganavatar_jax.data.formats import file_tree, reader_table
 from helpers import layouts
 
 pytestmark = pytest.mark.captures
@@ -189,3 +189,33 @@ def test_raw_images_of_multiface_are_brightened(shots, tmp_path):
     _, bright = read("multiface", shots, tmp_path / "bright", gamma=2.0)
     dark = raw[0].image < 100
     assert bright[0].image[dark].mean() > raw[0].image[dark].mean()
+
+
+@pytest.mark.parametrize("case", sorted(set(WRITERS) - {"colmap simple", "nersemble"}))
+def test_the_list_of_files_is_not_gone_through_for_every_frame(case, tmp_path, monkeypatch):
+    """Else reading a long capture takes the square of its length."""
+    passes = 0
+
+    class Names(tuple):
+        def __iter__(self):
+            nonlocal passes
+            passes += 1
+            return super().__iter__()
+
+        def __contains__(self, name):
+            nonlocal passes
+            passes += 1
+            return super().__contains__(name)
+
+    class Tree(file_tree.FolderTree):
+        def __init__(self, path):
+            super().__init__(path)
+            self.names = Names(self.names)
+
+    monkeypatch.setattr(file_tree, "FolderTree", Tree)
+    counts = []
+    for count in (4, 12):
+        passes = 0
+        read(case, layouts.actor_shots(count), tmp_path / str(count))
+        counts.append(passes)
+    assert counts[0] == counts[1]

@@ -79,13 +79,6 @@ def test_points_that_miss_the_template_are_fitted_by_least_squares():
     np.testing.assert_allclose((scale, shift_x, shift_y), (expected, *solved[3]), rtol=1e-6)
 
 
-def test_five_points_of_68_are_eye_corners_nose_tip_and_mouth_corners():
-    landmarks = np.arange(136, dtype=np.float64).reshape(68, 2)
-    counted_from_one = [(37 + 40) / 2, (43 + 46) / 2, 31, 49, 55]
-    expected = [[2 * (n - 1), 2 * (n - 1) + 1] for n in counted_from_one]
-    np.testing.assert_array_equal(alignment.from_68(landmarks), expected)
-
-
 @pytest.mark.parametrize(
     "points",
     [np.full((5, 2), 30.0), np.full((5, 2), np.nan), 1e-3 * TEMPLATE[:, :2] + 40.0],

@@ -84,7 +84,7 @@ def test_coefficients_are_split_where_the_original_splits_them():
     assert parts._fields == tuple(slices)
     for name, (start, end) in slices.items():
         np.testing.assert_array_equal(getattr(parts, name)[0], np.arange(start, end))
-    assert deep3d_network.NUM_COEFFICIENTS == 257
+    assert sum(size for _, size in deep3d_network.HEADS) == 257
 
 
 def test_the_full_size_regressor_is_a_resnet_50_with_seven_heads():

@@ -27,7 +27,6 @@ def test_unread_images_keep_their_row_and_are_counted(estimator):
         progress=lambda done, skipped: calls.append((done, skipped)),
     )
     assert readings.found.tolist() == [True, False, True]
-    assert readings.skipped == 1
     np.testing.assert_allclose(readings.codes[[0, 2]], [[0.3, 0.4], [0.1, 0.2]])
     assert np.isnan(readings.codes[1]).all()
     assert readings.confidence.tolist() == [1.0, 0.0, 1.0]
@@ -40,7 +39,7 @@ def test_unread_images_keep_their_row_and_are_counted(estimator):
 def test_no_images_give_no_rows(estimator):
     readings = estimation.estimate_many(estimator, [])
     assert readings.codes.shape == (0, 2)
-    assert readings.skipped == 0
+    assert readings.found.shape == (0,)
 
 
 @pytest.mark.parametrize("frames", [["first"], ["first", "second", "first"]])
@@ -74,3 +73,24 @@ def test_the_config_chooses_the_estimator():
 def test_options_out_of_range_are_config_errors(values):
     with pytest.raises(errors.ConfigError):
         config.resolve(estimator_config.EstimatorConfig, values)
+
+
+def test_an_estimator_is_known_by_its_files(tmp_path):
+    def identify(**options):
+        return estimators.identify(estimator_config.EstimatorConfig(**options))
+
+    codes = tmp_path / "codes.json"
+    codes.write_text("{}")
+    copy = tmp_path / "copy.json"
+    copy.write_text("{}")
+    known = identify(name="precomputed", codes_path=str(codes))
+    assert known is not None
+    assert known == identify(name="precomputed", codes_path=str(copy))
+    copy.write_text("{ }")
+    assert known != identify(name="precomputed", codes_path=str(copy))
+    assert identify(name="precomputed", codes_path=str(tmp_path / "gone.json")) is None
+    assert identify(name="precomputed") is None
+    own = identify(calibration=str(codes))
+    assert len({known, own, identify(), identify(calibration="none")}) == 4
+    assert identify(name="deep3dface", model_path=str(tmp_path / "gone")) is None
+    assert identify(calibration=str(tmp_path / "gone.json")) is None

@@ -13,6 +13,10 @@ from ganavatar_jax.faces import normalization
 NAMES = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "cheekPuff")
 
 
+def map_back(normalizer, normalized):
+    return normalized @ normalizer.backward + normalizer.mean
+
+
 @pytest.fixture
 def codes():
     rng = np.random.default_rng(0)
@@ -26,7 +30,7 @@ def test_normalised_codes_have_unit_spread_and_map_back(codes, method):
     normalized = normalizer.apply(codes)
     np.testing.assert_allclose(normalized.mean(axis=0), 0.0, atol=1e-4)
     np.testing.assert_allclose(normalized.std(axis=0), 1.0, atol=1e-3)
-    np.testing.assert_allclose(normalizer.invert(normalized), codes, atol=1e-5)
+    np.testing.assert_allclose(map_back(normalizer, normalized), codes, atol=1e-5)
 
 
 def test_whitened_components_are_uncorrelated(codes):
@@ -37,7 +41,7 @@ def test_whitened_components_are_uncorrelated(codes):
 def test_fewer_components_keep_the_largest_spread(codes):
     normalizer = normalization.fit(codes, NAMES, method="pca", components=2)
     assert normalizer.apply(codes).shape == (200, 2)
-    error = ((normalizer.invert(normalizer.apply(codes)) - codes) ** 2).sum()
+    error = ((map_back(normalizer, normalizer.apply(codes)) - codes) ** 2).sum()
     variances = np.linalg.svd(codes - codes.mean(axis=0), compute_uv=False) ** 2
     assert error == pytest.approx(variances[2:].sum(), rel=1e-3)
 
@@ -50,7 +54,7 @@ def test_constant_coefficients_and_few_frames_are_not_blown_up(method, count):
     normalizer = normalization.fit(codes, NAMES, method=method, min_std=0.01)
     normalized = normalizer.apply(codes)
     assert np.abs(normalized).max() <= 0.01 + 1e-6
-    np.testing.assert_allclose(normalizer.invert(normalized), codes, atol=1e-6)
+    np.testing.assert_allclose(map_back(normalizer, normalized), codes, atol=1e-6)
 
 
 def test_traced_jax_arrays_with_any_batch_shape_are_normalised_alike(codes):
@@ -60,26 +64,21 @@ def test_traced_jax_arrays_with_any_batch_shape_are_normalised_alike(codes):
     np.testing.assert_allclose(normalized.reshape(200, 4), normalizer.apply(codes), atol=1e-4)
 
 
-def test_json_and_npz_keep_a_normaliser_exactly(codes, tmp_path):
+def test_json_keeps_a_normaliser_exactly(codes):
     normalizer = normalization.fit(codes, NAMES, method="pca", components=3)
-    normalization.save_npz(tmp_path / "codes.npz", normalizer)
-    for copy in (
-        normalization.load_npz(tmp_path / "codes.npz"),
-        normalization.from_dict(json.loads(json.dumps(normalizer.to_dict()))),
-    ):
-        assert copy.names == NAMES
-        np.testing.assert_array_equal(copy.mean, normalizer.mean)
-        np.testing.assert_array_equal(copy.forward, normalizer.forward)
-        np.testing.assert_array_equal(copy.backward, normalizer.backward)
+    copy = normalization.from_dict(json.loads(json.dumps(normalizer.to_dict())))
+    assert copy.names == NAMES
+    np.testing.assert_array_equal(copy.mean, normalizer.mean)
+    np.testing.assert_array_equal(copy.forward, normalizer.forward)
+    np.testing.assert_array_equal(copy.backward, normalizer.backward)
 
 
 @pytest.mark.parametrize("method", ["none", "standardize", "pca"])
-def test_statistics_are_those_of_the_codes_whatever_the_map(codes, method, tmp_path):
+def test_statistics_are_those_of_the_codes_whatever_the_map(codes, method):
     codes = codes * [1.0, 0.01, 1.0, 1.0]  # the second hardly varies
     normalizer = normalization.fit(codes, NAMES, method=method)
-    normalization.save_npz(tmp_path / "codes.npz", normalizer)
     stored = normalization.from_dict(json.loads(json.dumps(normalizer.to_dict())))
-    for copy in (normalizer, stored, normalization.load_npz(tmp_path / "codes.npz")):
+    for copy in (normalizer, stored):
         known = copy.require_statistics()
         np.testing.assert_allclose(known.mean, codes.mean(axis=0), rtol=1e-5)
         np.testing.assert_allclose(known.std, codes.std(axis=0), rtol=1e-4)
@@ -104,7 +103,8 @@ def test_a_limit_counts_spreads_of_the_codes_around_their_mean(codes, method):
     if method == "pca":
         assert np.abs(cut).max() == pytest.approx(3.0, rel=1e-5)
     else:
-        away = (normalizer.invert(cut) - codes.mean(axis=0)) / codes.std(axis=0)
+        edge = cut @ normalizer.backward + normalizer.mean
+        away = (edge - codes.mean(axis=0)) / codes.std(axis=0)
         np.testing.assert_allclose(away[0], [3, -3, 3, -3], rtol=1e-3)
 
 

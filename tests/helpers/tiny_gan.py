@@ -28,7 +28,14 @@ from ganavatar_jax.models import (
     generator,
     generator_config,
 )
-from ganavatar_jax.training import gan_step, mapping_config, parallel
+from ganavatar_jax.training import (
+    gan_config,
+    gan_step,
+    mapping_config,
+    parallel,
+    phase_config,
+    step_inputs,
+)
 from ganavatar_jax.training import state as state_lib
 
 SIDE = 8
@@ -62,9 +69,22 @@ DISCRIMINATOR = discriminator_config.DiscriminatorConfig(
     mbstd_group_size=2,
     mbstd_block_size=2,  # what each of eight devices holds of the batch
 )
-CONFIG = gan_step.StepConfig(
-    g=GENERATOR, d=DISCRIMINATOR, g_reg_interval=2, d_reg_interval=2, gamma=1.0
+CONFIG = phase_config.StepOptions(
+    gan=gan_config.GanConfig(batch_size=BATCH, g_reg_interval=2, d_reg_interval=2, gamma=1.0),
+    g=GENERATOR,
+    d=DISCRIMINATOR,
 )
+
+
+def options(
+    *, g: dict[str, Any] | None = None, d: dict[str, Any] | None = None, **gan: Any
+) -> phase_config.StepOptions:
+    """CONFIG with other values in some fields of its parts."""
+    return phase_config.StepOptions(
+        gan=dataclasses.replace(CONFIG.gan, **gan),
+        g=dataclasses.replace(GENERATOR, **(g or {})),
+        d=dataclasses.replace(DISCRIMINATOR, **(d or {})),
+    )
 
 
 def fill(shapes: Any, seed: int) -> Any:
@@ -86,12 +106,12 @@ def fill(shapes: Any, seed: int) -> Any:
 
 
 @functools.cache
-def make_state(config: gan_step.StepConfig = CONFIG) -> state_lib.GanState:
+def make_state(config: phase_config.StepOptions = CONFIG) -> state_lib.GanState:
     """Makes the initial state."""
     key = jax.random.key(0)
     g = fill(jax.eval_shape(lambda: generator.init(key, config.g)), 0)
     d = fill(jax.eval_shape(lambda: discriminator.init(key, config.d)), 1)
-    return state_lib.from_networks(g, d, g, config.g_adam, config.d_adam)
+    return state_lib.from_networks(g, d, g, config.gan.g_adam, config.gan.d_adam)
 
 
 def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
@@ -107,7 +127,7 @@ def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
         config,
         normalization.fit(codes, names),
         np.zeros(GENERATOR.w_dim, np.float32),
-        avatar.frontal_label25(experiment_config.FrontalConfig.ffhq()),
+        avatar.frontal_label25(experiment_config.FrontalConfig()),
     )
 
 
@@ -135,12 +155,28 @@ def schedule(**changes: float) -> dict[str, jax.Array]:
 
 @functools.cache
 def phase(
-    name: str, backend: str = "jit", devices: int = 1, config: gan_step.StepConfig = CONFIG
+    name: phase_config.Phase,
+    backend: str = "jit",
+    devices: int = 1,
+    config: phase_config.StepOptions = CONFIG,
 ) -> Any:
     """Compiles a phase on first use; the state that goes in survives."""
     layout = make_layout(backend, devices)
-    step = gan_step.make_phase(name, config, resolution=config.g.neural_resolution)
+    program = step_inputs.Program(name, config, config.g.neural_resolution, devices)
+    step = functools.partial(gan_step.take_step, program=program)
     return parallel.make_step(step, layout=layout, donate=False)
+
+
+def step(
+    key: jax.Array,
+    *,
+    config: phase_config.StepOptions = CONFIG,
+    numbers: Any = None,
+    resolution: int = SIDE,
+) -> step_inputs.Step:
+    """What a phase on one device sees besides state and batch."""
+    program = step_inputs.Program("g_main", config, resolution)
+    return step_inputs.Step(key, schedule() if numbers is None else numbers, program)
 
 
 @functools.cache
@@ -150,7 +186,7 @@ def make_layout(backend: str = "jit", devices: int = 1) -> parallel.Layout:
 
 
 def run(
-    name: str, state: state_lib.GanState, batch: Any, *, config: gan_step.StepConfig = CONFIG
+    name: str, state: state_lib.GanState, batch: Any, *, config: phase_config.StepOptions = CONFIG
 ) -> Any:
     """Runs one phase on one device; returns the new state and the metrics, in NumPy."""
     layout = make_layout()

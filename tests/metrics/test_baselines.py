@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.metrics import baselines
+from helpers import lazy_images
 
 
 def labels(yaws_deg):
@@ -18,6 +19,34 @@ def test_mean_image_rounds_the_average_to_the_nearest_level():
     assert np.all(baselines.mean_image(frames) == 170)
     frames = np.stack([np.full((2, 2, 3), v, np.uint8) for v in (1, 1, 2)])
     assert np.all(baselines.mean_image(frames) == 1)
+
+
+def test_the_mean_of_many_frames_is_that_of_evenly_chosen_ones_read_a_few_at_a_time(monkeypatch):
+    array = np.random.default_rng(0).integers(0, 256, (97, 4, 4, 3), dtype=np.uint8)
+    frames = lazy_images.LazyImages(array)
+    np.testing.assert_array_equal(baselines.mean_image(frames), baselines.mean_image(array))
+    assert frames.most <= 32
+    monkeypatch.setattr(baselines, "_MEAN_FRAMES", 25)
+    np.testing.assert_array_equal(baselines.mean_image(array), baselines.mean_image(array[::4]))
+
+
+def test_among_many_training_frames_few_test_frames_are_compared_at_once(monkeypatch):
+    draws = np.random.default_rng(0)
+    given = (
+        *(labels(draws.uniform(-80, 80, 300)), draws.uniform(size=(300, 5))),
+        *(labels(draws.uniform(-80, 80, 40)), draws.uniform(size=(40, 5))),
+    )
+    expected, sizes, distances = baselines.nearest_frame(*given), [], baselines._distances
+    monkeypatch.setattr(baselines, "_MOST_PAIRS", 1500)
+    monkeypatch.setattr(baselines, "_SPREAD_FRAMES", 300)
+
+    def counted(first, second):
+        sizes.append(len(first) * len(second))
+        return distances(first, second)
+
+    monkeypatch.setattr(baselines, "_distances", counted)
+    np.testing.assert_array_equal(baselines.nearest_frame(*given), expected)
+    assert max(sizes[2:]) == 1500  # the first two are the spreads
 
 
 def test_a_training_frame_is_its_own_nearest_frame():

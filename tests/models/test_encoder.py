@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ganavatar_jax.models import encoder, encoder_config, face_reader
-from helpers import compiled, tiny_gan
+from helpers import compiled, lazy_images, tiny_gan
 
 _CONFIG = encoder_config.EncoderConfig(channel_base=64, channel_max=8)
 _FACE = dataclasses.replace(_CONFIG, face_dim=4)
@@ -97,6 +97,38 @@ def test_a_fitted_reading_is_centred_on_new_frames_and_keeps_its_direction(frame
     before, after = (v["buffers"]["reader"] for v in (variables, again))
     np.testing.assert_allclose(before["weight"], after["weight"], rtol=1e-6)
     assert np.abs(before["centre"] - after["centre"]).max() > 1e-3
+
+
+def test_frames_on_disk_settle_an_encoder_as_those_in_memory_do(frames, monkeypatch):
+    config = dataclasses.replace(_FACE, identity="face")
+    image_u8, label25 = frames
+    lazy = lazy_images.LazyImages(image_u8)
+    monkeypatch.setattr(face_reader, "_CHUNK_PIXELS", 8 * _SIDE**2)
+    monkeypatch.setattr(encoder, "_CHUNK_PIXELS", 8 * _SIDE**2)
+    monkeypatch.setattr(encoder, "_IDENTITY_FRAMES", 8)
+    expected = _settled(config, frames)["buffers"]
+    for leaf, value in zip(
+        jax.tree.leaves(_settled(config, (lazy, label25))["buffers"]),
+        jax.tree.leaves(expected),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(leaf, value)
+    assert lazy.most == 8
+
+
+@pytest.mark.parametrize("fit", ["codes", "pixels"])
+def test_of_very_many_frames_evenly_chosen_ones_fit_the_reading(frames, monkeypatch, fit):
+    codes = np.random.default_rng(0).normal(size=(48, 6)).astype(np.float32)
+    monkeypatch.setattr(encoder, "_READER_FRAMES", 24)
+    rows = np.round(np.linspace(0, 47, 24)).astype(int)
+    few = [part[rows] for part in frames]
+    options = [{"codes": codes}, {"codes": codes[rows]}] if fit == "codes" else [{}, {}]
+    all_of_them, some = (
+        _settled(_FACE, given, **more)["buffers"]["reader"]
+        for given, more in zip((frames, few), options, strict=True)
+    )
+    for name, value in some.items():
+        np.testing.assert_array_equal(all_of_them[name], value)
 
 
 def test_probes_beside_the_parameters_do_not_change_the_latents(frames):

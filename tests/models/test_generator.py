@@ -10,7 +10,13 @@ import pytest
 
 from ganavatar_jax.core import trees
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import generator, generator_config, superresolution, synthesis
+from ganavatar_jax.models import (
+    generator,
+    generator_config,
+    generator_network,
+    superresolution,
+    synthesis,
+)
 from ganavatar_jax.rendering import render_config
 from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
@@ -97,11 +103,6 @@ def test_larger_neural_resolutions_are_shrunk_first_but_for_4x():
     assert sides == {"2X": 16, "4X": 32, "8X": 16, "8XDC": 16}
 
 
-def test_kinds_have_the_channels_of_the_original():
-    assert superresolution.default_channels("8XDC") == (256, 128)
-    assert superresolution.default_channels("2X") == (128, 64)
-
-
 def test_without_superresolution_the_rendered_image_is_the_output():
     out = _synthesize()(_variables(), _ws(2), _labels(2), None)
     assert out.image.shape == (2, 8, 8, 3)
@@ -186,10 +187,9 @@ def test_low_precision_planes_are_close_to_the_exact_ones(dtype, limit):
 
 def test_planes_are_cut_into_consecutive_channels():
     """Texel features of plane k are the synthesis network's channels k c ... (k + 1) c."""
-    module = generator.Generator(_CONFIG)
-    flat = jax.jit(
-        lambda v, ws: module.apply(v, ws, "const", method=lambda m, *a: m.backbone.synthesis(*a))
-    )(_variables(), _ws(2))
+    network = generator_network.synthesis_network(_CONFIG)
+    own = {name: tree["backbone"]["synthesis"] for name, tree in _variables().items()}
+    flat = jax.jit(lambda v, ws: network.apply(v, ws, "const"))(own, _ws(2))
     planes = _planes()(_variables(), _ws(2))
     for k in range(3):
         np.testing.assert_allclose(planes[:, k], flat[..., 4 * k : 4 * k + 4], atol=1e-5)

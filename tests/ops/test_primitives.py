@@ -294,20 +294,20 @@ def test_deviations_stay_within_their_block():
     def variants(x):
         stddev = minibatch_stddev.minibatch_stddev
         parts = [stddev(x[k : k + 4], group_size=2) for k in (0, 4)]
-        short = [stddev(x[:2], group_size=4, block_size=4), stddev(x[:2], group_size=2)]
-        return stddev(x, group_size=2, block_size=4), jnp.concatenate(parts), *short
+        large = [stddev(x, group_size=8, block_size=4), stddev(x, group_size=4, block_size=4)]
+        return stddev(x, group_size=2, block_size=4), jnp.concatenate(parts), *large
 
-    whole, parts, short, pair_only = variants(x)
+    whole, parts, large, block_only = variants(x)
     np.testing.assert_allclose(whole, parts, rtol=1e-6)
     # Members of a group are strided: samples 0 and 2 of a block of four with groups of two.
     pair = np.asarray(x)[[0, 2]]
     expected = np.sqrt(pair.var(axis=0) + 1e-8).mean()
     _check(whole[[0, 2], 0, 0, -1], expected)
-    # Groups never exceed a block, and a batch smaller than a block is one block.
-    np.testing.assert_allclose(short, pair_only, rtol=1e-6)
+    # Groups never exceed a block.
+    np.testing.assert_allclose(large, block_only, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("batch", "group", "block"), [(6, 4, 0), (8, 3, 4), (6, 2, 4)])
+@pytest.mark.parametrize(("batch", "group", "block"), [(6, 4, 0), (8, 3, 4), (6, 2, 4), (2, 2, 4)])
 def test_batches_that_do_not_divide_are_refused(batch, group, block):
     with pytest.raises(ValueError, match=f"got a batch of {batch}. Change the batch size"):
         minibatch_stddev.minibatch_stddev(

@@ -122,9 +122,8 @@ def _render(variant):
 
 @functools.cache
 def _enlarge():
-    module = generator.Generator(_config())
     return jax.jit(
-        lambda v, features, ws: module.apply(v, features[..., :3], features, ws, method="enlarge")
+        lambda v, features, ws: generator.enlarge(v, features[..., :3], features, ws, _config())
     )
 
 

@@ -54,9 +54,7 @@ def _stages(config):
         query=jax.jit(lambda v, planes, points: generator.query(v, planes, points, config)),
         render=jax.jit(functools.partial(_render, config=config)),
         enlarge=jax.jit(
-            lambda v, rgb, features, ws: generator.Generator(config).apply(
-                v, rgb, features, ws, method="enlarge"
-            )
+            lambda v, rgb, features, ws: generator.enlarge(v, rgb, features, ws, config)
         ),
     )
 

@@ -12,6 +12,7 @@ from PIL import Image
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import frechet, inception, lpips
 from ganavatar_jax.reports import evaluation_report
+from helpers import lazy_images
 
 FRAMES = 7
 NAMES = ("jawOpen", "blink")
@@ -61,6 +62,27 @@ def report(held_out, baselines, tmp_path_factory):
         lpips_params={},
     )
     return folder, metrics
+
+
+def test_frames_on_disk_are_reported_as_those_in_memory(
+    report, held_out, baselines, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(evaluation_report, "_REGION_FRAMES", 3)
+    truth, nearest = map(lazy_images.LazyImages, (held_out.truth_u8, baselines["nearest_frame"]))
+    lazy = dataclasses.replace(held_out, truth_u8=truth)
+    metrics = evaluation_report.write_report(
+        tmp_path,
+        lazy,
+        baselines={**baselines, "nearest_frame": nearest},
+        protocol={"data": "noise", "learning_rate": float("nan")},
+        fps=25.0,
+        lpips_params={},
+        chunk=3,
+    )
+    assert metrics == report[1]
+    assert (tmp_path / "contact_sheet.png").read_bytes() == (
+        report[0] / "contact_sheet.png"
+    ).read_bytes()
 
 
 def read_table(folder):

@@ -109,11 +109,36 @@ def test_the_first_signal_asks_and_the_second_aborts(number, caplog):
     assert signal.getsignal(number) is before
 
 
+def test_a_terminal_that_closes_asks_and_never_aborts(caplog):
+    with progress.StopRequest() as stop:
+        for _ in range(3):  # the system and the shell both tell it
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.requested
+        assert caplog.text.count("SIGHUP: stopping after this step with a checkpoint") == 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt, match="aborted"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with progress.StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def test_the_handlers_are_given_back_at_the_end():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in SIGNALS]
     with progress.StopRequest():
-        pass
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+    assert not [thread for thread in threading.enumerate() if thread.name == "signals"]
 
 
 def test_outside_the_main_thread_the_flag_stays_down():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ganavatar_jax import main
 from ganavatar_jax.core import portable, trees
+from ganavatar_jax.data.builders import expression_pairs
 from helpers import compiled
 
 pytestmark = pytest.mark.system
@@ -146,7 +147,7 @@ def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, re
 
     assert run("prepare_data") == 0
     assert run("train_gan", "--config.gan.total_kimg=0.016") == 0
-    assert run("train_gan") == 0
+    assert run("train_gan", "--config.data.cache_limit_mb=0") == 0  # images are on disk from here
     export = ("checkpoints", "export")
     for name in ("generator", "discriminator", "encoder"):
         through, _ = portable.load_params(workdir.joinpath(*export, f"{name}.safetensors"))
@@ -154,6 +155,26 @@ def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, re
         resumed = dict(trees.flatten_names(resumed))
         for leaf, value in trees.flatten_names(through):
             np.testing.assert_array_equal(resumed[leaf], value, err_msg=f"{name}.{leaf}")
+
+
+def test_images_that_do_not_fit_in_memory_change_nothing(workdir, repo_root, tmp_path):
+    shutil.copytree(workdir, tmp_path / "run")
+    for stage in ("make_frontals", "evaluate"):
+        (tmp_path / "run" / "stages" / f"{stage}.json").unlink()
+        options = (f"--task={stage}", "--config.data.cache_limit_mb=0")
+        with compiled.quickly():
+            assert main.main(command(repo_root, tmp_path / "run", *options)) == 0
+    made, stored = (
+        expression_pairs.load_pairs(folder / "dataset", "train")
+        for folder in (tmp_path / "run", workdir)
+    )
+    for name in ("image", "w", "code"):
+        np.testing.assert_array_equal(made[name], stored[name])
+    for name in ("metrics.json", "per_frame.csv", "contact_sheet.png"):
+        reported = (folder / "evaluation" / name for folder in (tmp_path / "run", workdir))
+        assert len({path.read_bytes() for path in reported}) == 1, name
+    names = {path.name for path in (tmp_path / "run" / "evaluation").iterdir()}
+    assert names == {path.name for path in (workdir / "evaluation").iterdir()}
 
 
 @pytest.fixture(scope="module")

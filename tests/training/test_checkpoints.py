@@ -1,6 +1,8 @@
 """What was saved comes back, even after a kill, and what does not fit is refused in one line."""
 
+import dataclasses
 import gc
+import json
 import os
 import pathlib
 import signal
@@ -192,6 +194,105 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(errors.RunError, match="expected a folder"):
         checkpoints.Checkpoints(tmp_path / "checkpoints")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["params", "ema", "opt"])
+def test_a_state_that_is_not_finite_is_not_saved_and_pushes_nothing_out(tmp_path, value, where):
+    save(tmp_path, [1, 2], keep=2)
+    state = toy_training.make_state()
+    spoiled = jax.tree.map(
+        lambda x: jnp.full_like(x, value) if x.dtype == jnp.float32 else x, getattr(state, where)
+    )
+    state = dataclasses.replace(state, **{where: spoiled})
+    with pytest.raises(errors.RunError) as caught, checkpoints.Checkpoints(tmp_path) as store:
+        store.save(3, state, data_state=DATA, meta=META)
+    message = str(caught.value)
+    assert f"diverged by step 3: {where}." in message
+    assert "checkpoint 2 is the last good one" in message
+    assert "gan.g_lr" in message
+    assert "\n" not in message
+    assert restore(tmp_path).step == 2
+    with checkpoints.Checkpoints(tmp_path) as store:
+        assert store.steps() == [1, 2]
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+EDITS = {
+    "position": ("data/metadata", lambda c: c["json"].update(next_index=8), "data position"),
+    "facts": ("meta/metadata", lambda c: c["meta"].update(kimg=3.0), "facts beside the state"),
+    "no position": ("data/metadata", lambda c: c.clear(), "data position"),
+    "no facts": ("meta/metadata", lambda c: c.pop("meta"), "it lacks 'meta'"),
+    "no format": ("meta/metadata", lambda c: c.pop("format"), "it lacks 'format'"),
+    "no sums": ("meta/metadata", lambda c: c["crc32"].clear(), "it lacks"),
+}
+
+
+@pytest.mark.parametrize(("name", "change", "message"), EDITS.values(), ids=EDITS)
+def test_what_lies_beside_the_state_is_checked_too(tmp_path, name, change, message):
+    save(tmp_path, [1])
+    edit(tmp_path / "1" / name, change)
+    with pytest.raises(errors.RunError, match="damaged, or not a checkpoint") as caught:
+        restore(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_a_checkpoint_without_a_checksum_of_its_texts_is_still_read(tmp_path):
+    save(tmp_path, [1])
+    edit(tmp_path / "1" / "meta" / "metadata", lambda content: content.pop("text_crc32"))
+    assert restore(tmp_path).data_state == DATA
+
+
+def test_the_facts_are_read_without_the_state(tmp_path):
+    with checkpoints.Checkpoints(tmp_path) as store:
+        assert store.latest_meta() is None
+        store.save(1, marked_state(1), data_state=DATA, meta={"kimg": 1.0})
+        store.save(2, marked_state(2), data_state=DATA, meta={"kimg": 2.0})
+        assert store.latest_meta() == {"kimg": 2.0}
+
+
+FULL = """
+import resource, sys, jax.numpy as jnp, numpy as np
+from ganavatar_jax.apps import startup
+from ganavatar_jax.core import errors
+from ganavatar_jax.training import checkpoints
+startup.start_logging()
+state = {"w": jnp.asarray(np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32))}
+try:
+    with checkpoints.Checkpoints(sys.argv[1]) as store:
+        store.save(1, state, data_state={}, meta={})
+        store.wait()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        store.save(2, state, data_state={}, meta={})
+        store.wait()
+except errors.RunError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_a_checkpoint_that_finds_no_room_is_told_in_one_line(tmp_path, repo_root):
+    # A limit on the size of files stands for a full disk, which the storage tells in the same way.
+    environment = os.environ | {"PYTHONPATH": str(repo_root)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # speaks up about other machines' programs
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == ""
+    [line] = done.stdout.splitlines()
+    assert "cannot be written (File too large)" in line
+    target = {"w": jax.ShapeDtypeStruct((512, 512), jnp.float32)}
+    assert restore(tmp_path, target).step == 1
 
 
 KILLED = """

@@ -1,5 +1,6 @@
 """The averaged generator."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,3 +31,22 @@ def test_parameters_are_interpolated_and_buffers_copied(decay):
     moved = ema.update(average, current, decay)
     np.testing.assert_allclose(moved["params"]["w"], [8 * (1 - decay), 4 * decay])
     np.testing.assert_array_equal(moved["buffers"]["w_avg"], [1.0, 1.0])
+
+
+def test_a_decay_of_one_leaves_every_bit_and_of_zero_copies_exactly():
+    draws = np.random.default_rng(0)
+    old, new = (
+        np.r_[draws.normal(size=10_000), -0.0, 1e30, np.inf].astype(np.float32) for _ in range(2)
+    )
+    move = jax.jit(ema.update)
+    average, current = ({"params": {"w": jnp.asarray(x)}, "buffers": {}} for x in (old, new))
+    kept = move(average, current, jnp.float32(1.0))["params"]["w"]
+    copied = move(average, current, jnp.float32(0.0))["params"]["w"]
+    assert np.asarray(kept).tobytes() == old.tobytes()
+    assert np.asarray(copied).tobytes() == new.tobytes()
+
+
+def test_an_average_that_has_arrived_stays_there():
+    value = {"params": {"w": jnp.float32(1.0) / 3}, "buffers": {}}
+    for decay in (0.1, 0.99778439, 0.999):
+        assert ema.update(value, value, decay)["params"]["w"] == value["params"]["w"]

@@ -47,7 +47,7 @@ def _batch(**changes):
 
 
 def test_phases_run_at_their_intervals_in_order():
-    config = dataclasses.replace(tiny_gan.CONFIG, g_reg_interval=4, d_reg_interval=16)
+    config = tiny_gan.options(g_reg_interval=4, d_reg_interval=16)
     assert gan_step.phases_due(0, config) == _PHASES
     assert gan_step.phases_due(1, config) == ("g_main", "d_main")
     assert gan_step.phases_due(4, config) == ("g_main", "g_reg", "d_main")
@@ -55,13 +55,11 @@ def test_phases_run_at_their_intervals_in_order():
 
 
 def test_a_regulariser_of_weight_zero_never_runs_and_rescales_nothing():
-    config = dataclasses.replace(
-        tiny_gan.CONFIG, gamma=0.0, density=density_config.DensityConfig(weight=0.0)
-    )
+    config = tiny_gan.options(gamma=0.0, density=density_config.DensityConfig(weight=0.0))
     assert gan_step.phases_due(0, config) == ("g_main", "d_main")
-    assert config.g_adam_lazy == config.g_adam
-    assert config.d_adam_lazy == config.d_adam
-    assert tiny_gan.CONFIG.g_adam_lazy.lr == pytest.approx(0.0025 * 2 / 3)
+    assert config.gan.g_adam.lr == config.gan.g_lr
+    assert config.gan.d_adam.lr == config.gan.d_lr
+    assert tiny_gan.CONFIG.gan.g_adam.lr == pytest.approx(0.0025 * 2 / 3)
 
 
 # What a phase moves.
@@ -97,7 +95,7 @@ def test_the_first_step_is_as_long_as_the_learning_rate():
     old, new = tiny_gan.make_state().g["params"], state.g["params"]
     steps = jax.flatten_util.ravel_pytree(jax.tree.map(np.subtract, old, new))[0]
     lengths = np.abs(steps[steps != 0.0])
-    rate = tiny_gan.CONFIG.g_adam_lazy.lr
+    rate = tiny_gan.CONFIG.gan.g_adam.lr
     assert lengths.max() <= rate * 1.001
     assert np.median(lengths) == pytest.approx(rate, rel=1e-2)
 
@@ -116,20 +114,16 @@ def test_parameters_without_gradient_sit_out():
 
 @pytest.mark.parametrize("name", ["g_main", "g_reg"])
 def test_superresolution_sits_out_of_the_density_phase_and_its_noise_always(name):
-    config = dataclasses.replace(
-        tiny_gan.CONFIG,
-        g=dataclasses.replace(
-            tiny_gan.GENERATOR,
-            neural_resolution=4,
-            superresolution="2X",
-            superresolution_channels=(2, 2),
-        ),
+    config = tiny_gan.options(
+        g={"neural_resolution": 4, "superresolution": "2X", "superresolution_channels": (2, 2)}
     )
-    phase = gan_step.make_phase(name, config, resolution=4)
+    program = step_inputs.Program(name, config, 4)
 
     def count(state, batch):
         # Everything but the counts is dead code to the compiler.
-        state, _ = phase(state, batch, jax.random.key(0), tiny_gan.schedule(), axis=None)
+        state, _ = gan_step.take_step(
+            state, batch, jax.random.key(0), tiny_gan.schedule(), program=program, axis=None
+        )
         return state.g_opt.count
 
     counts = jax.jit(count)(tiny_gan.make_state(config), _batch())
@@ -145,10 +139,14 @@ def test_superresolution_sits_out_of_the_density_phase_and_its_noise_always(name
 
 
 def test_frozen_blocks_of_the_discriminator_stay():
-    config = dataclasses.replace(tiny_gan.CONFIG, freeze_d=1)
+    config = tiny_gan.options(freeze_d=1)
     state = tiny_gan.make_state()
     ones = jax.tree.map(jnp.ones_like, state.d["params"])
-    step = jax.jit(lambda s, g: step_updates.step_d(s, g, tiny_gan.schedule(), config))
+    step = jax.jit(
+        lambda s, g: step_updates.update(
+            s, g, tiny_gan.schedule(), trained=step_updates.D, options=config
+        )
+    )
     moved = dict(trees.flatten_names(step(state, ones).d["params"]))
     for name, value in trees.flatten_names(state.d["params"]):
         assert np.array_equal(moved[name], value) == name.startswith("b8."), name
@@ -157,9 +155,7 @@ def test_frozen_blocks_of_the_discriminator_stay():
 def test_averages_move_with_the_discriminators_step():
     state, before = _after("d_main")[0], tiny_gan.make_state()
     _, w = jax.jit(
-        lambda g, batch: step_inputs.sample_ws(
-            g, batch, jax.random.key(0), tiny_gan.schedule(), tiny_gan.CONFIG
-        )
+        lambda g, batch: step_inputs.sample_ws(g, batch, tiny_gan.step(jax.random.key(0)))
     )(before.g, _batch())
     expected = mapping.update_average(jnp.zeros(8), w)
     found = state.g["buffers"]["backbone"]["mapping"]["w_avg"]
@@ -194,11 +190,11 @@ def test_a_broken_camera_cannot_poison_the_state(name):
 
 
 def test_microbatches_give_the_gradient_of_the_whole_batch():
-    """Microbatches are strided, like the groups of the minibatch deviation."""
+    """Each holds whole blocks of the minibatch deviation."""
 
     def loss_fn(params, part):
         x = jnp.tanh(part["x"] * params[None])[:, None, None]
-        x = minibatch_stddev.minibatch_stddev(x, group_size=4)
+        x = minibatch_stddev.minibatch_stddev(x, group_size=2, block_size=4)
         loss = jnp.mean(jnp.square(x[..., 0] + 3.0 * x[..., -1]))
         return loss, {"loss": loss}
 
@@ -209,7 +205,8 @@ def test_microbatches_give_the_gradient_of_the_whole_batch():
             functools.partial(
                 step_updates.gradients,
                 loss_fn,
-                config=dataclasses.replace(tiny_gan.CONFIG, microbatch=size),
+                microbatch=size,
+                devices=1,
                 axis=None,
             )
         )(jnp.arange(1.0, 6.0), batch)
@@ -225,11 +222,11 @@ def test_microbatches_give_the_gradient_of_the_whole_batch():
 
 @functools.cache
 def _sampler(config, one_coin=False):
-    return jax.jit(
-        functools.partial(
-            step_inputs.sample_ws, key=jax.random.key(2), config=config, one_coin=one_coin
-        )
-    )
+    def sample(g, batch, schedule):
+        step = tiny_gan.step(jax.random.key(2), config=config, numbers=schedule)
+        return step_inputs.sample_ws(g, batch, step, one_coin=one_coin)
+
+    return jax.jit(sample)
 
 
 def _ws(config, *, swapping_p=0.5, one_coin=False):
@@ -239,7 +236,7 @@ def _ws(config, *, swapping_p=0.5, one_coin=False):
 
 
 def test_style_mixing_replaces_the_last_rows():
-    ws, w = _ws(dataclasses.replace(tiny_gan.CONFIG, style_mixing_p=0.5))
+    ws, w = _ws(tiny_gan.options(style_mixing_p=0.5))
     kept = np.all(ws == w[:, None], axis=-1)
     assert kept[:, 0].all()  # the first row always stays
     assert (np.diff(kept.astype(int), axis=1) <= 0).all()  # and no row comes back
@@ -253,8 +250,7 @@ def test_style_mixing_replaces_the_last_rows():
 
 
 def test_swapping_shows_the_mapping_another_camera():
-    g = dataclasses.replace(tiny_gan.GENERATOR, condition_on_camera=True)
-    config = dataclasses.replace(tiny_gan.CONFIG, g=g)
+    config = tiny_gan.options(g={"condition_on_camera": True})
     _, own = _ws(config, swapping_p=0.0)
     _, other = _ws(config, swapping_p=1.0)
     _, some = _ws(config)
@@ -275,11 +271,15 @@ def test_swapping_shows_the_mapping_another_camera():
 
 def test_real_images_come_with_their_small_copy_and_the_blur():
     batch = _batch()
-    image, raw = step_inputs.real_inputs(batch, tiny_gan.schedule(), 4)
+    key = jax.random.key(0)
+    image, raw = step_inputs.real_inputs(batch, tiny_gan.step(key, resolution=4))
     np.testing.assert_array_equal(image, images.from_u8(batch["image_u8"]))
     np.testing.assert_allclose(raw, resize.resize(image, 4), atol=1e-6)
     taps = jnp.asarray(fir.blur_taps(1.2))
-    blurred, soft = step_inputs.real_inputs(batch, tiny_gan.schedule() | {"blur_taps": taps}, 4)
+    numbers = tiny_gan.schedule() | {"blur_taps": taps}
+    blurred, soft = step_inputs.real_inputs(
+        batch, tiny_gan.step(key, numbers=numbers, resolution=4)
+    )
     np.testing.assert_allclose(blurred, fir.blur(image, taps), atol=1e-6)
     np.testing.assert_allclose(soft, fir.blur(raw, taps), atol=1e-6)
 
@@ -294,12 +294,8 @@ def test_only_the_final_generated_image_is_blurred(monkeypatch):
         lambda g, batch, taps: step_inputs.generate(
             g,
             batch,
-            jax.random.key(0),
-            tiny_gan.schedule() | {"blur_taps": taps},
-            tiny_gan.CONFIG,
+            tiny_gan.step(jax.random.key(0), numbers=tiny_gan.schedule() | {"blur_taps": taps}),
             encoder_variables={},
-            resolution=8,
-            axis=None,
         )
     )(tiny_gan.make_state().g, _batch(), taps)
     np.testing.assert_array_equal(soft.image_raw, sharp.image_raw)
@@ -311,16 +307,17 @@ def test_only_the_final_generated_image_is_blurred(monkeypatch):
 
 def test_both_images_are_augmented_alike():
     off = {field.name: 0.0 for field in dataclasses.fields(augment_config.AugmentConfig)}
-    config = dataclasses.replace(
-        tiny_gan.CONFIG, augment=augment_config.AugmentConfig(**(off | {"xflip": 1.0}))
+    pipe = augment_config.AugmentConfig(**(off | {"xflip": 1.0}))
+    step = tiny_gan.step(
+        jax.random.key(0), config=tiny_gan.options(augment="fixed", augment_pipe=pipe)
     )
     batch = _batch()
-    image, raw = step_inputs.real_inputs(batch, tiny_gan.schedule(), 8)
+    image, raw = step_inputs.real_inputs(batch, step)
 
     @jax.jit
     def run(p):
         state = dataclasses.replace(tiny_gan.make_state(), augment_p=p)
-        return step_inputs.augment(state, batch, jax.random.key(0), image, raw, config=config)
+        return step_inputs.augment(state, batch, step, image, raw, kind="real")
 
     for actual, expected in zip(run(jnp.float32(0.0)), (image, raw), strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-5)
@@ -344,8 +341,9 @@ def test_augmentation_adapts_to_how_well_real_images_are_known(signs, start, exp
         augment_p=jnp.float32(start),
         real_sign=jnp.asarray(signs, jnp.float32),
     )
-    config = dataclasses.replace(tiny_gan.CONFIG, ada_kimg=8.0)
-    new = gan_step.adapt_augmentation(state, config, batch_size=16, interval=4)
+    options = tiny_gan.options(ada_kimg=8.0)
+    new, metrics = gan_step.adapt_augmentation(state, {}, options=options, axis=None)
+    assert metrics["augment/p"] == new.augment_p
     assert float(new.augment_p) == pytest.approx(expected, abs=1e-6)
     np.testing.assert_array_equal(new.real_sign, np.zeros(2))
 
@@ -361,7 +359,12 @@ def test_a_fresh_state_shares_no_memory_between_the_network_and_its_average():
     config = tiny_gan.CONFIG
     state = jax.eval_shape(
         lambda: state_lib.make_state(
-            jax.random.key(0), config.g, config.d, config.g_adam, config.d_adam, augment_p=0.2
+            jax.random.key(0),
+            config.g,
+            config.d,
+            config.gan.g_adam,
+            config.gan.d_adam,
+            augment_p=0.2,
         )
     )
     made = tiny_gan.make_state()

@@ -72,6 +72,26 @@ def test_a_step_makes_no_hidden_transfers_and_compiles_once(backend):
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("backend", ["jit", "shard_map", "pmap"])
+@pytest.mark.parametrize("fields", [("x",), ()])
+def test_a_step_may_do_without_further_arguments_and_without_a_batch(backend, fields):
+    layout = parallel.make_layout(backend)
+    seen = []
+
+    def step(state, batch, *, axis):
+        seen.append((jax.tree.map(np.shape, state), {k: np.shape(v) for k, v in batch.items()}))
+        return jax.tree.map(lambda x: x + 1.0, state), {}
+
+    batch = {name: np.zeros((16, 3), np.float32) for name in fields}
+    state = {"a": np.zeros(5, np.float32), "b": np.zeros(8, np.float32)}
+    placed = layout.place_state(state), layout.place_batch(batch) if fields else {}
+    new, _ = parallel.make_step(step, layout=layout)(*placed)
+    assert seen[0][0] == {"a": (5,), "b": (8,)}
+    rows = 16 if backend == "jit" else 2
+    assert seen[0][1] == ({"x": (rows, 3), "sample_id": (rows,)} if fields else {})
+    np.testing.assert_array_equal(layout.unplace_state(new)["b"], np.ones(8))
+
+
 def test_samples_are_numbered_over_the_whole_batch_unless_they_bring_numbers():
     layout = parallel.make_layout("shard_map")
     batch = next(toy_training.batches(1))

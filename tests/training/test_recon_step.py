@@ -30,15 +30,15 @@ _OPTIONS = reconstruction_config.ReconstructionConfig(
 
 
 def _config(**changes):
-    return dataclasses.replace(
-        tiny_gan.CONFIG, reconstruction=dataclasses.replace(_OPTIONS, **changes)
+    return tiny_gan.options(
+        reconstruct=True, reconstruction=dataclasses.replace(_OPTIONS, **changes)
     )
 
 
 @functools.cache
 def _state(config):
     plain = tiny_gan.make_state()
-    probes = recon_step.probe_sizes(config.reconstruction)
+    probes = recon_step.probe_sizes(config.gan.reconstruction)
     key = jax.random.key(0)
     shapes = jax.eval_shape(
         lambda: state_lib.make_encoder(key, _OPTIONS.encoder, config.g, probes=probes)
@@ -49,7 +49,13 @@ def _state(config):
         e, _OPTIONS.encoder, batch["image_u8"], batch["label25"], z_dim=config.g.z_dim
     )
     return state_lib.from_networks(
-        plain.g, plain.d, plain.g, config.g_adam, config.d_adam, e=e, recon_adam=_OPTIONS.adam
+        plain.g,
+        plain.d,
+        plain.g,
+        config.gan.g_adam,
+        config.gan.d_adam,
+        e=e,
+        recon_adam=_OPTIONS.adam,
     )
 
 

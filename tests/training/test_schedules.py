@@ -12,16 +12,30 @@ def test_a_fade_runs_from_zero_to_one_and_stays():
     assert schedules.fade(0, kimg=0.0) == 1.0
 
 
-def test_the_neural_resolution_fades_and_rounds_half_to_even():
+def test_the_neural_resolution_fades_in_steps_to_exactly_its_end():
     options = {"initial": 64, "final": 128, "fade_kimg": 1.0}
-    sides = [schedules.neural_resolution(n, **options) for n in (0, 500, 1000, 5000)]
-    assert sides == [64, 96, 128, 128]
-    halves = [
-        schedules.neural_resolution(500, initial=i, final=f, fade_kimg=1.0)
-        for i, f in ((10, 11), (11, 12))
-    ]
-    assert halves == [10, 12]
-    assert schedules.neural_resolution(500, initial=64, final=None, fade_kimg=1.0) == 64
+    sides = [schedules.neural_resolution(n, **options) for n in (0, 200, 500, 999, 1000, 5000)]
+    assert sides == [64, 80, 96, 128, 128, 128]
+    assert schedules.neural_resolution(500, initial=64, final=64, fade_kimg=1.0) == 64
+
+
+@pytest.mark.parametrize(
+    ("initial", "final"), [(64, 128), (16, 20), (64, 100), (32, 512), (128, 64)]
+)
+def test_a_fade_of_the_resolution_has_at_most_eight_even_sides_near_the_continuous_one(
+    initial, final
+):
+    sides = []
+    for images in range(0, 1001, 5):
+        sides.append(
+            schedules.neural_resolution(images, initial=initial, final=final, fade_kimg=1.0)
+        )
+        continuous = initial + (final - initial) * images / 1000
+        assert abs(sides[-1] - continuous) <= max(abs(final - initial) / 7, 2)
+    assert sides == sorted(sides, reverse=final < initial)
+    assert (sides[0], sides[-1]) == (initial, final)
+    assert 2 < len(set(sides)) <= 8
+    assert all(side % 2 == 0 for side in sides)
 
 
 def test_the_blur_vanishes_linearly():

@@ -76,6 +76,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _decode(data: bytes, name: str) -> np.ndarray:
+    """Decodes an array by a header of fixed form, because NumPy's own reader evaluates it."""
     shown = pickle_values.printable(name)
     stream = io.BytesIO(data)
     start = stream.read(8)

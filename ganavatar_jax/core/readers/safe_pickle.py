@@ -244,6 +244,7 @@ class _Machine:
         self._invoke(cls, arguments, "new")
 
     def _invoke(self, function: Any, arguments: Any, use: str) -> None:
+        """Calls what the allow-list says for a global; nothing else is ever called."""
         if type(function) is not pickle_values.Global or type(arguments) is not tuple:
             raise errors.WeightError(
                 f"{pickle_values.printable(function)} is called; only globals may be"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganavatar_jax.data.builders import storage
+from ganavatar_jax.data.builders import storage, stored_records
 
 Pairs = Mapping[str, np.ndarray]
 
@@ -35,6 +35,8 @@ _FIELDS = {
 class ExpressionPairs(storage.Builder):
     """Pairs of a frontal image's latent and expression code."""
 
+    TASK = "make_frontals"
+    MEANING = ("names", "metadata")
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(self, *, pairs: Mapping[str, Pairs], metadata: Mapping[str, Any], data_dir: str):
@@ -123,23 +125,29 @@ def load_pairs(dataset_dir: str | pathlib.Path, split: str) -> dict[str, Any]:
     """
     builder = storage.open_dataset(dataset_dir, ExpressionPairs)
     source = storage.open_split(builder, split, images=("image",))
-    examples = [source[index] for index in range(len(source))]
-    stored = storage.read_metadata(builder)
-    columns = {
-        name: np.array([example[name] for example in examples], dtype)
-        for name, (dtype, _) in _FIELDS.items()
-        if name != "image"
+    shapes = {name: np.shape(value) for name, value in source[0].items()}
+    shapes["image"] = source.image_shape("image")
+    pairs = {
+        name: np.empty((len(source), *shapes[name]), dtype) for name, (dtype, _) in _FIELDS.items()
     }
-    image = np.stack([storage.decode_png(example["image"]) for example in examples])
+
+    def read(index: int) -> None:
+        example = source[index]
+        for name in _FIELDS:
+            value = source.decode(index, example) if name == "image" else example[name]
+            pairs[name][index] = value
+
+    stored_records.for_each(len(source), read)
+    stored = storage.read_metadata(builder)
     return {
-        "image": image,
-        **columns,
+        **pairs,
         "names": tuple(stored["names"]),
         "metadata": stored["metadata"],
     }
 
 
 def _check_pairs(pairs: Pairs, split: str, *, expression_length: int) -> None:
+    """Refuses pairs that the dataset would store and a training could not read."""
     for name, (dtype, rank) in _FIELDS.items():
         if name not in pairs:
             raise ValueError(f"{split} pairs lack {name}; they have {', '.join(sorted(pairs))}.")

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib.resources
 import json
+import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -30,6 +31,8 @@ from ganavatar_jax.data import (
 from ganavatar_jax.data.builders import storage
 from ganavatar_jax.data.formats import reader_table
 
+_LOG = logging.getLogger(__name__)
+
 # Called with the number of finished frames and of all frames.
 Progress = Callable[[int, int], None]
 
@@ -41,6 +44,8 @@ _SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
 class GanFrames(storage.Builder):
     """Canonical frames: image, alpha, camera, expression, names."""
 
+    TASK = "prepare_data"
+    MEANING = ("expression_names", "resolution", "background", "has_alpha")
     VERSION = tfds.core.Version("1.0.0")
 
     def __init__(
@@ -57,6 +62,7 @@ class GanFrames(storage.Builder):
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
+        """Declares the features of this capture: mattes and codes only where it has some."""
         side = self._stored_metadata["resolution"]
         features = {
             "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
@@ -77,6 +83,7 @@ class GanFrames(storage.Builder):
         return {name: self._generate_examples(name) for name, f in self._frames.items() if f}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yields frames as they are stored; a frame without a code gets zeros and says so."""
         length = len(self._stored_metadata["expression_names"])
         for index, reference in enumerate(self._frames[split]):
             frame = self._canonical(reference)
@@ -116,8 +123,8 @@ def prepare(
     Returns:
       The stored metadata (`alignment`, what was done to cameras; `expression_names`,
       `resolution`, `background` behind the head, `has_alpha`, `source`, `source_digest`,
-      `fingerprint`, `config`), `splits` with the number of frames of each, `folder`, and
-      `rebuilt`, whether anything was written.
+      `fingerprint`, `config`), `splits` with the number of frames of each, `folder`, `identity`,
+      which is equal for datasets that hold the same, and `rebuilt`, whether anything was written.
 
     Raises:
       DataFormatError: the capture breaks its layout or cannot be given the wanted form.
@@ -128,7 +135,13 @@ def prepare(
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
         metadata = _metadata(capture, config)
-        rebuilt = _stored_fingerprint(dataset_dir) != metadata["fingerprint"]
+        stored = _stored_fingerprint(dataset_dir)
+        rebuilt = stored != metadata["fingerprint"]
+        if rebuilt and stored is not None:
+            _LOG.info("%s: the capture or its options changed; it is prepared anew.", config.source)
+        if not rebuilt and (damage := storage.find_damage(dataset_dir, GanFrames)) is not None:
+            _LOG.warning("%s; it is made again.", damage)
+            rebuilt = True
         if rebuilt:
             canonicalize.resolve_background(capture, config)
             aligned, report = head_alignment.align_capture(
@@ -143,6 +156,7 @@ def prepare(
         **storage.read_metadata(builder),
         "splits": storage.count_examples(builder),
         "folder": str(storage.dataset_folder(dataset_dir, GanFrames)),
+        "identity": storage.identify(dataset_dir, GanFrames),
         "rebuilt": rebuilt,
     }
 
@@ -200,6 +214,7 @@ def _build(
     metadata: Mapping[str, Any],
     progress: Progress | None,
 ) -> None:
+    """Makes frames one at a time for the builder: a capture never lies in memory."""
     train, test = splits.split_frames(capture, config.split)
     total = len(train) + len(test)
     background = canonicalize.resolve_background(capture, config)
@@ -239,6 +254,7 @@ def _file_digests(config: data_config.AlignConfig) -> list[str]:
 
 
 def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[str, Any]:
+    """Describes the dataset; its fingerprint tells whether another call would make the same."""
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
@@ -257,6 +273,12 @@ def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[
 
 
 def _stored_fingerprint(dataset_dir: pathlib.Path) -> str | None:
+    """What the stored dataset was made from; None where there is none, or no readable one."""
     if not storage.is_finished(dataset_dir, GanFrames):
         return None
-    return storage.read_metadata(storage.open_dataset(dataset_dir, GanFrames))["fingerprint"]
+    try:
+        metadata = storage.read_metadata(storage.open_dataset(dataset_dir, GanFrames))
+    except errors.DataFormatError as error:
+        _LOG.warning("%s", error)
+        return None
+    return metadata.get("fingerprint")

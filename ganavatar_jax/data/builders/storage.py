@@ -5,6 +5,7 @@ there when complete, so that a run that fails or is killed leaves the former dat
 """
 
 import io
+import logging
 import os
 import pathlib
 import shutil
@@ -18,10 +19,18 @@ from PIL import Image
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
+from ganavatar_jax.data.builders import contents, stored_records
+from ganavatar_jax.runs import owner
+
+_LOG = logging.getLogger(__name__)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """A TFDS builder that writes array_record files, keeps its order, and prints nothing."""
+
+    # The task that makes the dataset, and what in its metadata says what the examples mean.
+    TASK = ""
+    MEANING: tuple[str, ...] = ()
 
     def __init__(self, *, data_dir: str):
         super().__init__(data_dir=data_dir, file_format="array_record")
@@ -92,12 +101,13 @@ def write(
     prefix = f".incomplete-{builder_class.name}-"
     try:
         dataset_dir.mkdir(parents=True, exist_ok=True)
-        for leftover in dataset_dir.glob(f"{prefix}*"):
-            shutil.rmtree(leftover)
-        staging = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=dataset_dir))
+        _sweep(dataset_dir, prefix)
+        mine = f"{prefix}{owner.current().token()}-"
+        staging = pathlib.Path(tempfile.mkdtemp(prefix=mine, dir=dataset_dir))
         try:
             builder = builder_class(data_dir=str(staging / "new"), **arguments)
             builder.download_and_prepare()
+            contents.note(builder.data_dir)
             final = dataset_folder(dataset_dir, builder_class)
             final.parent.mkdir(exist_ok=True)
             if final.exists():
@@ -117,6 +127,22 @@ def write(
     return final
 
 
+def _sweep(dataset_dir: pathlib.Path, prefix: str) -> None:
+    """Removes what killed runs have left, and nothing that a living one is writing."""
+    for leftover in dataset_dir.glob(f"{prefix}*"):
+        # Names without an owner are of versions that did not note it.
+        known = owner.from_token(leftover.name.removeprefix(prefix).rpartition("-")[0])
+        alive = known.is_alive() if known is not None else False
+        if alive is None:
+            _LOG.warning(
+                "%s: left, because its process cannot be seen from here; delete it if that is "
+                "dead.",
+                leftover,
+            )
+        elif not alive:
+            shutil.rmtree(leftover)
+
+
 def open_dataset(
     dataset_dir: str | pathlib.Path, builder: type[Builder]
 ) -> tfds.core.DatasetBuilder:
@@ -130,7 +156,7 @@ def open_dataset(
       A read-only builder with splits and metadata.
 
     Raises:
-      DataFormatError: it is not there, or was written by another version.
+      DataFormatError: it is not there, was written by another version, or is damaged.
 
     Source: ours.
     """
@@ -140,7 +166,67 @@ def open_dataset(
             f"{folder}: there is no finished dataset. Make it first (--task=prepare_data for "
             "frames, --task=make_frontals for expression pairs)."
         )
-    return tfds.builder_from_directory(str(folder))
+    damage = contents.find_damage(folder, thorough=False)
+    if damage is not None:
+        raise _damaged(folder, damage, builder.TASK)
+    try:
+        return tfds.builder_from_directory(str(folder))
+    # TFDS reads JSON through protobuf, whose errors have no common base but Exception.
+    except Exception as error:
+        raise _damaged(folder, _first_line(error), builder.TASK) from error
+
+
+def identify(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> str | None:
+    """Computes what is equal for datasets that hold the same.
+
+    Args:
+      dataset_dir: Where datasets are kept.
+      builder: Class that writes it.
+
+    Returns:
+      Hexadecimal SHA-256; None where there is no dataset, or it is damaged at first sight.
+
+    Source: ours.
+    """
+    try:
+        metadata = read_metadata(open_dataset(dataset_dir, builder))
+    except errors.DataFormatError:
+        return None
+    folder = dataset_folder(dataset_dir, builder)
+    return contents.identify(folder, metadata, keys=builder.MEANING)
+
+
+def find_damage(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> str | None:
+    """Reads every file of a dataset and compares it with what was written.
+
+    Args:
+      dataset_dir: Where datasets are kept.
+      builder: Class that writes it.
+
+    Returns:
+      What is wrong; None where nothing is.
+
+    Source: ours.
+    """
+    folder = dataset_folder(dataset_dir, builder)
+    try:
+        missing = set(builder.MEANING) - set(read_metadata(open_dataset(dataset_dir, builder)))
+    except errors.DataFormatError as error:
+        return str(error)
+    if missing:
+        return f"{folder}: its metadata lack {', '.join(sorted(missing))}"
+    damage = contents.find_damage(folder, thorough=True)
+    return None if damage is None else f"{folder}: {damage}"
+
+
+def _damaged(folder: pathlib.Path, damage: str, task: str) -> errors.DataFormatError:
+    return errors.DataFormatError(
+        f"{folder}: the dataset is damaged ({damage}). Run --task={task}, which makes it again."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
 def is_finished(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> bool:
@@ -173,7 +259,9 @@ def dataset_folder(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> p
     return pathlib.Path(dataset_dir) / builder.name / str(builder.VERSION)
 
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]) -> Any:
+def open_split(
+    builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[str, ...]
+) -> stored_records.Records:
     """Opens one split as a random-access source whose images stay encoded.
 
     Args:
@@ -182,7 +270,7 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
       images: Features that hold images.
 
     Returns:
-      A sequence of dicts.
+      Its examples, as dicts; to read one that is damaged raises a DataFormatError with its number.
 
     Raises:
       DataFormatError: the dataset has no such split.
@@ -194,9 +282,17 @@ def open_split(builder: tfds.core.DatasetBuilder, split: str, *, images: tuple[s
             f'{builder.data_dir}: there is no split "{split}"; it has '
             f"{', '.join(sorted(builder.info.splits))}. Change data.split and prepare again."
         )
-    skip = {name: tfds.decode.SkipDecoding() for name in images}
-    # TFDS decorates the method in a way that hides its parameters.
-    return builder.as_data_source(split, decoders=skip)  # type: ignore[reportCallIssue]
+    try:
+        return stored_records.Records(builder, split, images)
+    except (OSError, RuntimeError, ValueError) as error:  # array_record knows RuntimeError alone
+        where = f'split "{split}": {_first_line(error)}'
+        raise _damaged(pathlib.Path(builder.data_dir), where, _task(builder)) from error
+
+
+def _task(builder: tfds.core.DatasetBuilder) -> str:
+    """The task that makes a dataset that was opened from its folder."""
+    made = {cls.name: cls.TASK for cls in Builder.__subclasses__()}
+    return made[builder.name]
 
 
 def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
@@ -214,21 +310,6 @@ def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "png", compress_level=1)
     buffer.seek(0)
     return buffer
-
-
-def decode_png(data: bytes) -> UInt8[np.ndarray, "h w *c"]:
-    """Decodes what `encode_png` made.
-
-    Args:
-      data: The file.
-
-    Returns:
-      Pixels; grey ones have no channel axis.
-
-    Source: ours.
-    """
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image)
 
 
 def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:

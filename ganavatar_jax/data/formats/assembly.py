@@ -175,10 +175,9 @@ def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
     Source: ours.
     """
     name = stem.replace("\\", "/").removeprefix("./")
-    known = set(tree.names)
     candidates = [name, *(f"{name}.{extension}" for extension in sorted(pictures.EXTENSIONS))]
     for candidate in candidates:
-        if candidate in known and pictures.is_picture(candidate):
+        if candidate in tree.known and pictures.is_picture(candidate):
             return candidate
     raise errors.DataFormatError(
         f"{where}: the image {name} is not there. Add it or remove the frame; names are relative "
@@ -249,6 +248,7 @@ def _check_alike(
     *,
     one_size: bool,
 ) -> None:
+    """Refuses captures that change on the way: one dataset has one size, and mattes or none."""
     first, name = headers[0], entries[0].image
     for entry, header in zip(entries, headers, strict=True):
         where = f"{tree.path}: {entry.image}"
@@ -271,6 +271,7 @@ def _check_alike(
 def _read_pixels(
     tree: file_tree.FileTree, entry: Entry, correct: Correction | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads a frame as a pinhole camera would have seen it, its matte with it."""
     image, alpha = pictures.decode_color(
         tree.read(entry.image), where=f"{tree.path}: {entry.image}"
     )
@@ -303,14 +304,13 @@ def find_matte(tree: file_tree.FileTree, image: str) -> str | None:
 
     Source: ours; masks/NAME.png.png is COLMAP's.
     """
-    known = set(tree.names)
     below = image.removeprefix("images/")
     stem = below.rpartition(".")[0]
     for folder in ("alpha", "masks", "mask"):
         names = [f"{folder}/{below}.png", f"{folder}/{below}"]
         names += [f"{folder}/{stem}.{extension}" for extension in sorted(pictures.EXTENSIONS)]
         for name in names:
-            if name in known and name != image:
+            if name in tree.known and name != image:
                 return name
     return None
 

@@ -83,7 +83,8 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     """
     del options
     cameras, poses = read_model(tree)
-    entries = [_make_entry(tree, pose, cameras) for pose in poses]
+    prefix = "images/" if any(name.startswith("images/") for name in tree.names) else ""
+    entries = [_make_entry(tree, pose, cameras, prefix) for pose in poses]
     entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
     one_size = len({camera.size for camera in cameras.values()}) == 1
     return assembly.make_capture(tree, entries, one_size=one_size)
@@ -143,6 +144,7 @@ def _check(
 
 
 def _read_text(tree: file_tree.FileTree, files: list[str]) -> tuple[dict[int, Camera], list[Pose]]:
+    """Reads COLMAP's text model, points left out: cameras and poses are all we need."""
     cameras, poses = {}, []
     try:
         for line in _lines(tree, files[0], keep_empty=False):
@@ -218,7 +220,10 @@ def _camera(model: str, width: int, height: int, parameters: list[float]) -> Cam
     return Camera(model, (width, height), tuple(parameters))
 
 
-def _make_entry(tree: file_tree.FileTree, pose: Pose, cameras: dict[int, Camera]) -> assembly.Entry:
+def _make_entry(
+    tree: file_tree.FileTree, pose: Pose, cameras: dict[int, Camera], prefix: str
+) -> assembly.Entry:
+    """Turns COLMAP's quaternion, pixels and lens into the capture's terms."""
     camera = cameras[pose.camera]
     one_focal = camera.model.startswith("SIMPLE") or camera.model == "RADIAL"
     fx, *rest = camera.parameters
@@ -227,7 +232,6 @@ def _make_entry(tree: file_tree.FileTree, pose: Pose, cameras: dict[int, Camera]
     world2cam[:3, :3] = conventions.from_quaternion(pose.quaternion)
     world2cam[:3, 3] = pose.translation
     where = f"{tree.path}: the COLMAP model"
-    prefix = "images/" if any(name.startswith("images/") for name in tree.names) else ""
     image = assembly.find_image(tree, f"{prefix}{pose.name}", where=where)
     return assembly.Entry(
         frame_id=image,

@@ -83,6 +83,7 @@ open_capture = assembly.opener(read_capture)
 
 
 def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
+    """Reads the cameras by image name, each of them once."""
     if "dataset.json" not in tree.names:
         nested = [name for name in tree.names if name.endswith("/dataset.json")]
         hint = (
@@ -115,6 +116,7 @@ def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
 
 
 def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> list[str]:
+    """Insists that images and labels are one set: nobody misses a frame that is left out."""
     found = {
         name for name in tree.names if pictures.is_picture(name) and not name.startswith(_ALPHA)
     }
@@ -133,6 +135,7 @@ def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> l
 
 
 def _check_headers(tree: file_tree.FileTree, names: list[str]) -> tuple[int, bool]:
+    """Reads headers alone, so that the last of a thousand images is refused in seconds."""
     first: pictures.Header | None = None
     for name in names:
         where = f"{tree.path}: {name}"
@@ -162,6 +165,7 @@ def _stem(name: str, folder: str) -> str:
 
 
 def _match_mattes(tree: file_tree.FileTree, names: list[str]) -> dict[str, str]:
+    """Pairs mattes and images by their stem: a JPEG may have a PNG for its matte."""
     mattes: dict[str, str] = {}
     for name in tree.names:
         if name.startswith(_ALPHA) and pictures.is_picture(name):
@@ -200,6 +204,7 @@ def _read_pixels(
 def _read_expressions(
     tree: file_tree.FileTree, names: list[str]
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Reads codes by frame; a frame may have none."""
     if "expressions.json" not in tree.names:
         return (), {}
     content = json_files.read_object(tree, "expressions.json")
@@ -230,6 +235,7 @@ def _read_expressions(
 
 
 def _check_code(code: Any, length: int, where: str) -> np.ndarray:
+    """Checks one code and names the entry that is wrong."""
     if not isinstance(code, list) or len(code) != length:
         got = f"{len(code)}" if isinstance(code, list) else type(code).__name__
         raise errors.DataFormatError(
@@ -265,6 +271,7 @@ def _read_meta(
 def _check_split(
     tree: file_tree.FileTree, lists: Any, names: set[str]
 ) -> dict[str, records.SplitName]:
+    """Reads the capture's own split; a frame that trains is never held out, too."""
     if lists is None:
         return {}
     if not isinstance(lists, dict) or sorted(lists) != ["test", "train"]:

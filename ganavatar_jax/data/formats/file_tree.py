@@ -24,6 +24,7 @@ class FolderTree:
         self.path = path
         found = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
         self.names: tuple[str, ...] = tuple(sorted(name for name in found if _is_visible(name)))
+        self.known = frozenset(self.names)
 
     def read(self, name: str) -> bytes:
         """Reads a whole file.
@@ -81,6 +82,7 @@ class ZipTree:
                     f"{path}: the archive holds {name} twice. Zip the capture again."
                 )
         self.names: tuple[str, ...] = tuple(names)
+        self.known = frozenset(names)
 
     def read(self, name: str) -> bytes:
         """Reads a whole file and checks its checksum.
@@ -126,7 +128,8 @@ class ZipTree:
         return sha.hexdigest()
 
 
-# What a reader needs of either: `path`, `names` (all files, sorted), `read`, `digest`.
+# What a reader needs of either: `path`, `names` (all files, sorted), `known` (the same, to look a
+# frame's files up in), `read`, `digest`.
 FileTree = FolderTree | ZipTree
 
 

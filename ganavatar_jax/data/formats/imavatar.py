@@ -67,6 +67,7 @@ def _name_code(length: int) -> list[str]:
 
 
 def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.Entry]:
+    """Reads one recording; negative focal lengths become half a turn of the camera."""
     prefix = f"{folder}/" if folder else ""
     content = json_files.read_object(tree, f"{prefix}{_FILE}")
     where = f"{tree.path}: {prefix}{_FILE}"
@@ -104,4 +105,4 @@ def _intrinsics(
 def _find_mask(tree: file_tree.FileTree, image: str) -> str | None:
     head, _, tail = image.rpartition("image/")
     name = f"{head}mask/{tail}"
-    return name if name in set(tree.names) else None
+    return name if name in tree.known else None

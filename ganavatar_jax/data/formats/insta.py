@@ -57,6 +57,7 @@ open_capture = assembly.opener(read_capture)
 
 
 def _read_entries(tree: file_tree.FileTree) -> list[assembly.Entry]:
+    """Reads all splits; poses stay as written, because the tracker wrote them in OpenCV axes."""
     sides = json_files.split_files(tree, "transforms", needed="INSTA's transforms.json")
     entries: list[assembly.Entry] = []
     for name, split in sides:
@@ -92,7 +93,8 @@ def _read_entries(tree: file_tree.FileTree) -> list[assembly.Entry]:
 def _read_code(
     tree: file_tree.FileTree, name: object, *, where: str
 ) -> Float[np.ndarray, " e"] | None:
-    if not isinstance(name, str) or name not in tree.names:
+    """Reads a frame's code, where it was exported."""
+    if not isinstance(name, str) or name not in tree.known:
         return None  # The converter names the files whether or not they were exported.
     try:
         code = np.loadtxt(io.BytesIO(tree.read(name)), dtype=np.float32).reshape(-1)
@@ -108,6 +110,7 @@ def _read_code(
 
 
 def _without_cloth(tree: file_tree.FileTree, capture: records.Capture) -> records.Capture:
+    """Takes clothes out of the mattes of frames that have a segmentation."""
     known = {
         pathlib.PurePosixPath(name).stem: name
         for name in tree.names

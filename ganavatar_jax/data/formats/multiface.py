@@ -145,6 +145,7 @@ def _make_entry(
     part: tuple[str, str, str, str],
     cameras: dict[str, Calibration],
 ) -> assembly.Entry:
+    """Places a camera around the head, which moves before fixed cameras."""
     segment, camera, frame, image = part
     if camera not in cameras:
         raise errors.DataFormatError(
@@ -172,8 +173,9 @@ def _make_entry(
 
 
 def _read_head_pose(tree: file_tree.FileTree, segment: str, frame: str) -> Float[np.ndarray, "4 4"]:
+    """Reads where the head is in one frame; without it, the cameras cannot follow."""
     name = f"tracked_mesh/{segment}/{frame}_transform.txt"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not there; the head's pose is needed for every frame. "
             "Download tracked_mesh/ or leave the segment out (data.reader.sequences)."

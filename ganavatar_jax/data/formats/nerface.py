@@ -58,6 +58,7 @@ open_capture = assembly.opener(read_capture)
 def _read_file(
     tree: file_tree.FileTree, name: str, split: records.SplitName | None
 ) -> Iterator[assembly.Entry]:
+    """Reads the frames of one split; a negative focal length turns or mirrors axes."""
     content = json_files.read_object(tree, name)
     where = f"{tree.path}: {name}"
     for frame in json_files.frames(content, where=where):

@@ -93,6 +93,7 @@ open_capture = assembly.opener(read_capture)
 def _read_video(
     tree: file_tree.FileTree, calibration: dict, sequence: str, serial: str
 ) -> Iterator[records.FrameReference]:
+    """Reads one camera's video; all that moves is the tracked head."""
     folder = f"sequences/{sequence}"
     world2cam, intrinsics_px = _read_camera(tree, calibration, serial)
     tracking = _read_tracking(tree, f"{folder}/tracking/flame2023_tracking.npz")
@@ -147,8 +148,9 @@ def _read_camera(
 
 
 def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]:
+    """Reads the FLAME tracking and checks that every array has one row a frame."""
     where = f"{tree.path}: {name}"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(f"{where} is not there. Download the FLAME tracking.")
     try:
         with np.load(io.BytesIO(tree.read(name)), allow_pickle=False) as arrays:
@@ -181,7 +183,7 @@ def _read_tracking(tree: file_tree.FileTree, name: str) -> dict[str, np.ndarray]
 
 def _open_video(tree: file_tree.FileTree, name: str) -> video_file.VideoFile:
     where = f"{tree.path}: {name}"
-    if name not in tree.names:
+    if name not in tree.known:
         raise errors.DataFormatError(f"{where} is not there. Download the sequence again.")
     return video_file.VideoFile(tree.read(name), where=where)
 

@@ -113,6 +113,7 @@ def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
 
 
 def _opened(data: bytes, where: str) -> Image.Image:
+    """Opens an image as far as its header; refuses what would not decode safely or rightly."""
     try:
         with warnings.catch_warnings():
             # Pillow's own warning about large images; the limit below is stricter and an error.

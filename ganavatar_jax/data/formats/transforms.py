@@ -57,6 +57,7 @@ open_capture = assembly.opener(read_capture)
 def _read_file(
     tree: file_tree.FileTree, name: str, split: records.SplitName | None
 ) -> Iterator[assembly.Entry]:
+    """Reads the frames of one transforms file; what a frame says outweighs what the file says."""
     content = json_files.read_object(tree, name)
     where = f"{tree.path}: {name}"
     for frame in json_files.frames(content, where=where):
@@ -81,6 +82,7 @@ def _read_file(
 def _read_intrinsics(
     tree: file_tree.FileTree, values: dict[str, Any], image: str, *, where: str
 ) -> tuple[Float[np.ndarray, "3 3"], tuple[int, int], lenses.Lens]:
+    """Reads a lens as any exporter writes it; missing parts have their defaults."""
     if "w" in values and "h" in values:
         size = json_files.image_size(values, where=where)
     else:

@@ -1,0 +1,213 @@
+"""Counts what a training step keeps in memory, without running it and without the memory.
+
+python experiments/memory_by_tracing.py [--phase=g_main] [--batch=4 8 16 32] [--microbatch=0] \
+    [--ray_chunk=0] [--half_dtype=bfloat16] [--largest=10]
+
+A phase of configs/monocular.py is traced at paper size on abstract arrays, and two things are
+counted at one device with that many images:
+
+residuals  what the forward pass of the loss leaves for the backward pass, every array once
+live       the most that is alive at a time if operations run in the order of the trace, each
+           writing its result; arrays that are only seen in another shape cost nothing
+
+Neither counts the state (parameters, moments, averages), which is printed by itself. A compiler
+fuses operations and reorders them, so both are estimates; GiB are 2^30 bytes.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import script
+from jax.extend import core as jex
+
+from configs import monocular
+from ganavatar_jax.apps import experiment_config
+from ganavatar_jax.core import config as config_lib
+from ganavatar_jax.training import gan_step, loop, phase_config, state
+
+GIB = 2.0**30
+# XLA never writes these by themselves: they only say how an array is read.
+VIEWS = ("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "copy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Traced:
+    """What was counted, bytes.
+
+    Attributes:
+      residuals: Left by the forward pass for the backward pass of one microbatch.
+      live: Largest sum of values alive at a time, without the state.
+      largest: The largest residuals, shape and type, with their number.
+    """
+
+    residuals: int
+    live: int
+    largest: list[tuple[str, int, int]]
+
+
+def count_bytes(value: Any) -> int:
+    """Returns the size of an abstract array; random keys count as their words."""
+    size = int(np.prod(value.shape, dtype=np.int64))
+    return size * (8 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.dtype.itemsize)
+
+
+def count_residuals(loss: Callable[..., Any], params: Any, part: Any) -> list[Any]:
+    """Lists what the backward pass of a loss needs, each array once, inputs left out."""
+    found: list[Any] = []
+
+    def forward(params: Any, part: Any) -> None:
+        _, backward, _ = jax.vjp(lambda p: loss(p, part), params, has_aux=True)
+        given = {id(leaf) for leaf in jax.tree.leaves((params, part))}
+        kept = {id(leaf): leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in given}
+        found.extend(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in kept.values())
+
+    jax.eval_shape(forward, params, part)
+    return found
+
+
+def live_bytes(jaxpr: jex.Jaxpr) -> int:
+    """Finds the most that a jaxpr's own values take at a time; its inputs are its caller's."""
+    root: dict[Any, Any] = {}
+    last: dict[Any, int] = {}
+    for index, equation in enumerate(jaxpr.eqns):
+        for var in _variables(equation.invars):
+            last[root.get(var, var)] = index
+        if equation.primitive.name in VIEWS and isinstance(equation.invars[0], jex.Var):
+            root[equation.outvars[0]] = root.get(equation.invars[0], equation.invars[0])
+    for var in _variables(jaxpr.outvars):
+        last[root.get(var, var)] = len(jaxpr.eqns)
+    now = most = 0
+    own: dict[Any, int] = {}
+    for index, equation in enumerate(jaxpr.eqns):
+        new = [var for var in equation.outvars if var not in root]
+        written = sum(count_bytes(var.aval) for var in new)
+        inside = max((live_bytes(body) for body in _bodies(equation)), default=0)
+        # What a loop collects stands beside one turn of its body; a call's results are its body's.
+        loop_body = equation.primitive.name in ("scan", "while")
+        most = max(most, now + (inside + written if loop_body else max(inside, written)))
+        own |= {var: count_bytes(var.aval) for var in new}
+        now += written
+        for var in [v for v in own if last.get(v, -1) <= index]:
+            now -= own.pop(var)
+    return most
+
+
+def _variables(atoms: list[Any]) -> Iterator[Any]:
+    return (atom for atom in atoms if isinstance(atom, jex.Var))
+
+
+def _bodies(equation: Any) -> Iterator[jex.Jaxpr]:
+    """Yields the bodies that run; of a function with rules of its own, the one for values."""
+    names = ("call_jaxpr", "fun_jaxpr", "jaxpr", "body_jaxpr", "cond_jaxpr", "branches")
+    for name in names:
+        value = equation.params.get(name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, jex.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, jex.Jaxpr):
+                yield item
+
+
+def paper_size(options: argparse.Namespace) -> experiment_config.ExperimentConfig:
+    """Returns the configuration with the options that change memory."""
+    config = monocular.get_config()
+    config.data.source = "none"  # nothing is read
+    config.gan.microbatch = options.microbatch
+    config.generator.render.ray_chunk = options.ray_chunk
+    config.generator.half_dtype = config.discriminator.half_dtype = options.half_dtype
+    return config_lib.resolve(experiment_config.ExperimentConfig, config)
+
+
+def trace(config: experiment_config.ExperimentConfig, phase: str, batch: int) -> Traced:
+    """Traces one phase on one device with that many images."""
+    steps = phase_config.step_config(config.gan, config.generator, config.discriminator)
+    side = config.generator.img_resolution
+    values = {
+        "image_u8": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
+        "sample_id": jax.ShapeDtypeStruct((batch,), jnp.int32),
+        **{
+            name: jax.ShapeDtypeStruct((batch, 25), jnp.float32)
+            for name in ("label25", "gen_label25", "swap_label25")
+        },
+    }
+    schedule = loop.schedule_at(config.gan, current_images=1e6, condition_on_camera=False)
+    step = gan_step.make_phase(phase, steps, resolution=config.generator.neural_resolution)
+    residuals: list[Any] = []
+    differentiate = jax.grad
+
+    def watched(loss: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        """Looks at the step's own loss on its way to `jax.grad`."""
+        grad = differentiate(loss, **options)
+        if not options.get("has_aux"):  # the inner gradient of R1
+            return grad
+
+        def look(params: Any, part: Any) -> Any:
+            if not residuals:
+                with mock.patch.object(jax, "grad", differentiate):
+                    residuals.extend(count_residuals(loss, params, part))
+            return grad(params, part)
+
+        return look
+
+    def run(current: Any, batch: Any, key: Any) -> Any:
+        return step(current, batch, key, schedule, axis=None)
+
+    with mock.patch.object(jax, "grad", watched):
+        traced = jax.make_jaxpr(run)(make_state(config, steps), values, jax.random.key(0))
+    kinds: dict[str, list[int]] = {}
+    for leaf in residuals:
+        kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(count_bytes(leaf))
+    largest = sorted(((k, len(v), sum(v)) for k, v in kinds.items()), key=lambda row: -row[2])
+    return Traced(sum(map(count_bytes, residuals)), live_bytes(traced.jaxpr), largest)
+
+
+def make_state(
+    config: experiment_config.ExperimentConfig, steps: phase_config.StepConfig
+) -> state.GanState:
+    """Returns the abstract state of a run."""
+    return jax.eval_shape(
+        lambda: state.make_state(
+            jax.random.key(0),
+            config.generator,
+            config.discriminator,
+            steps.g_adam_lazy,
+            steps.d_adam_lazy,
+        )
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    phases = ("g_main", "g_reg", "d_main", "d_reg")
+    parser.add_argument("--phase", choices=phases, nargs="+", default=["g_main"])
+    parser.add_argument("--batch", type=int, nargs="+", default=[4, 8, 16, 32])
+    parser.add_argument("--microbatch", type=int, default=0)
+    parser.add_argument("--ray_chunk", type=int, default=0)
+    parser.add_argument("--half_dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--largest", type=int, default=0, help="show so many kinds of residuals")
+    options = parser.parse_args()
+    config = paper_size(options)
+    steps = phase_config.step_config(config.gan, config.generator, config.discriminator)
+    held = sum(map(count_bytes, jax.tree.leaves(make_state(config, steps))))
+    print(f"state: {held / GIB:.2f} GiB")
+    print("| phase | images | residuals GiB | live GiB |\n|---|---|---|---|")
+    for phase in options.phase:
+        for batch in options.batch:
+            found = trace(config, phase, batch)
+            print(
+                f"| {phase} | {batch} | {found.residuals / GIB:.1f} | {found.live / GIB:.1f} |",
+                flush=True,
+            )
+            for kind, count, size in found.largest[: options.largest]:
+                print(f"    {count} x {kind}: {size / GIB:.2f}")
+
+
+if __name__ == "__main__":
+    script.run(main)

@@ -1,0 +1,86 @@
+"""Many images that need not be in memory all at once.
+
+A capture may hold more frames than memory does. What works on all of them takes `Images`: a NumPy
+array, or anything that is indexed like one along its first axis and reads what it is asked for.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ganavatar_jax.core.arrays import Int, UInt8
+
+
+@runtime_checkable
+class Images(Protocol):
+    """Images [f h w c] or [f h w], 0..255; a NumPy array is such a sequence.
+
+    It is indexed along its first axis only: by a number, a slice, or an array of numbers or truth
+    values. `images[:]` reads all of them.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, height, width and channels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> UInt8[np.ndarray, "..."]: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Rows:
+    """Some of the images in another order, read when they are asked for.
+
+    Attributes:
+      shape: As that of the array they would make.
+    """
+
+    def __init__(self, images: Images, rows: Int[np.ndarray, " n"]) -> None:
+        self._images, self._rows = images, np.asarray(rows)
+        self.shape: tuple[int, ...] = (len(self._rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: Any, /) -> UInt8[np.ndarray, "..."]:
+        return self._images[self._rows[key]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iterate(self)
+
+
+def iterate(images: Images, *, size: int = 32) -> Iterator[UInt8[np.ndarray, "h w *c"]]:
+    """Goes through images one by one, reading several at once.
+
+    Args:
+      images: The images.
+      size: Images read at once; bounds memory.
+
+    Yields:
+      The images in their order.
+
+    Source: ours.
+    """
+    for start in range(0, len(images), size):
+        yield from images[start : start + size]
+
+
+def spread_evenly(count: int, *, most: int) -> Int[np.ndarray, " n"]:
+    """Chooses images evenly where there are more than are worth looking at.
+
+    Args:
+      count: How many there are.
+      most: How many are chosen at most.
+
+    Returns:
+      Their numbers, rising; all of them up to `most`.
+
+    Source: ours.
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.round(np.linspace(0, count - 1, most)).astype(np.int64)
