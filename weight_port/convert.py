@@ -139,7 +139,7 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
         stored = torch_pickle.read_checkpoint(options.src)
         variables, sizes = names_expression.import_state_dict(stored)
         label25 = avatar.frontal_label25(
-            experiment_config.FrontalConfig.ffhq(
+            experiment_config.FrontalConfig(
                 radius=options.frontal_radius, focal=options.frontal_focal
             )
         )

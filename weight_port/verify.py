@@ -100,7 +100,7 @@ def _generator_stages(
     """Splits the generator so that a difference shows the stage it comes from."""
     # Stage by stage: compiling a 512-pixel generator at once takes minutes on CPUs.
     z = jnp.asarray(np.random.RandomState(0).randn(_BATCH, config.z_dim), jnp.float32)
-    frontal = avatar.frontal_label25(experiment_config.FrontalConfig.ffhq())
+    frontal = avatar.frontal_label25(experiment_config.FrontalConfig())
     label25 = jnp.tile(frontal[None], (_BATCH, 1))
     map_latent = jax.jit(lambda v, z, c: generator.map_latent(v, z, c, config))
     make_planes = jax.jit(lambda v, ws: generator.make_planes(v, ws, config))
@@ -162,7 +162,7 @@ def _compare_mapping(options: argparse.Namespace, folder: pathlib.Path) -> Pairs
     """Sends a mapping network out and in again, and through random codes."""
     before, sizes = names_expression.import_state_dict(torch_pickle.read_checkpoint(options.src))
     exported = folder / "theirs.pth"
-    label25 = avatar.frontal_label25(experiment_config.FrontalConfig.ffhq())
+    label25 = avatar.frontal_label25(experiment_config.FrontalConfig())
     metadata = names_expression.make_metadata(sizes, "lrelu", label25)
     normalizer = normalization.from_dict(metadata["normalizer"])
     outputs.write_named(exported, names_expression.export_names(before, normalizer))

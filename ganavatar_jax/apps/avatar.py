@@ -372,32 +372,21 @@ def frontal_label25(
     """Makes the frontal camera of the mapping stage.
 
     Args:
-      config: Radius, pivot and intrinsics; what is 0 or empty is the capture's.
+      config: Pivot, and radius and intrinsics of the fixed camera.
       capture: Cameras the generator was trained with: the median of their distances from the
-        world origin, and of each of their intrinsics. None where config says all.
+        world origin, and of each of their intrinsics, take the place of config's. None: fixed.
 
     Returns:
       The camera.
 
-    Raises:
-      ValueError: config leaves something to the capture, and there is none.
-
     Source: GAN-Avatar's released code (frontal sampling); the capture's median is ours.
     """
-    lens, radius = np.eye(3, dtype=np.float32), config.radius
-    if capture is not None:
-        lens = np.median(capture[:, 16:], axis=0).reshape(3, 3).astype(np.float32)
-        radius = radius or float(np.median(np.linalg.norm(capture[:, 3:12:4], axis=1)))
-    elif not (config.radius and config.focal and config.principal_point):
-        raise ValueError(
-            "a frontal camera needs radius, focal and principal_point, or the capture's cameras to "
-            f"take them from; got {config.radius}, {config.focal} and {config.principal_point}."
-        )
-    if config.focal:
-        lens[[0, 1], [0, 1]] = config.focal
-        lens[0, 1] = 0.0
-    if config.principal_point:
-        lens[:2, 2] = config.principal_point
+    if capture is None:
+        cx, cy = config.principal_point
+        radius, lens = config.radius, cameras.intrinsics(config.focal, cx=cx, cy=cy)
+    else:
+        radius = float(np.median(np.linalg.norm(capture[:, 3:12:4], axis=1)))
+        lens = jnp.asarray(np.median(capture[:, 16:], axis=0).reshape(3, 3), jnp.float32)
     straight = jnp.asarray(jnp.pi / 2)
     pose = cameras.look_at(straight, straight, pivot=jnp.asarray(config.pivot), radius=radius)
-    return np.asarray(cameras.to_label25(cameras.Camera(pose, jnp.asarray(lens))))
+    return np.asarray(cameras.to_label25(cameras.Camera(pose, lens)))

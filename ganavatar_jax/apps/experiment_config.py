@@ -21,11 +21,13 @@ class FrontalConfig:
       psi: Truncation; 1 keeps the full variety.
       cutoff: Rows of ws truncated; 0 means all. Fewer than the generator has are refused: a pair
         holds one w, which would not be that of its image. The original's 14 are all of its 14.
-      radius: Distance of the camera from the world origin, world units; 0 takes the median of the
-        training cameras. The original's code has 2.7 and 4.2647 for FFHQ's cameras.
-      pivot: Point the camera looks at, world units.
-      focal: Normalised focal length; 0 takes the median of the training cameras, across and down.
-      principal_point: Normalised principal point; () takes the median of the training cameras.
+      camera: "capture" stands as far away as the training cameras and sees with their lens, the
+        medians of both; "fixed" takes radius, focal and principal_point, whose defaults are the
+        original's, for FFHQ's cameras.
+      radius: Distance of the fixed camera from the world origin, world units.
+      pivot: Point the camera looks at, world units; of both.
+      focal: Normalised focal length of the fixed camera.
+      principal_point: Normalised principal point of the fixed camera.
       random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
         original; keyed by seed here) instead of deterministic.
       latents: "prior" samples latents; "encoder" takes those of training images, where the run
@@ -37,11 +39,12 @@ class FrontalConfig:
     count: int = 1001
     first_seed: int = 0
     psi: float = 0.7
-    cutoff: int = 0
-    radius: float = 0.0
+    cutoff: int = 14
+    camera: Literal["capture", "fixed"] = "capture"
+    radius: float = ffhq_camera.RADIUS
     pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal: float = 0.0
-    principal_point: tuple[float, ...] = ()
+    focal: float = ffhq_camera.FOCAL
+    principal_point: tuple[float, float] = (0.5, 0.5)
     random_noise: bool = False
     latents: Literal["prior", "encoder"] = "prior"
     validation_fraction: float = 0.1
@@ -56,22 +59,11 @@ class FrontalConfig:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
             )
-        if self.cutoff < 0 or self.radius < 0 or self.focal < 0:
+        if self.cutoff < 0 or self.radius <= 0 or self.focal <= 0:
             raise ValueError(
-                f"cutoff, radius and focal must not be negative (0: all rows, the capture's own); "
-                f"got {self.cutoff}, {self.radius} and {self.focal}."
+                f"cutoff must not be negative, radius and focal must be positive; got "
+                f"{self.cutoff}, {self.radius} and {self.focal}."
             )
-        if len(self.principal_point) not in (0, 2):
-            raise ValueError(
-                f"principal_point must be () or two numbers; got {self.principal_point}."
-            )
-
-    @classmethod
-    def ffhq(
-        cls, *, radius: float = ffhq_camera.RADIUS, focal: float = ffhq_camera.FOCAL
-    ) -> "FrontalConfig":
-        """Returns the original's frontal camera, which asks no capture."""
-        return cls(radius=radius, focal=focal, principal_point=(0.5, 0.5))
 
 
 @dataclasses.dataclass(frozen=True)

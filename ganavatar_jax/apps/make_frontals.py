@@ -19,6 +19,7 @@ from ganavatar_jax.apps import (
     weights,
 )
 from ganavatar_jax.core import chunks, errors, image_sequences, images, rng
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimation, estimators
@@ -85,8 +86,7 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     begun = completeness.begin(STAGE, resolved, opened)
     g = avatar.load_generator(resolved, opened)
     estimator = make_reader(resolved)
-    cameras25 = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
-    label25 = avatar.frontal_label25(config, cameras25)
+    label25 = _camera(resolved, opened)
     z = _latents(resolved, opened)
     seeds = config.first_seed + np.arange(len(z))
     w, frames = _render(g, z, seeds, label25, config, resolved.generator)
@@ -141,6 +141,27 @@ def _read_codes(
                 done - bar.done, metrics={"skipped": skipped}
             ),
         )
+
+
+def _camera(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> Float[np.ndarray, "25"]:
+    """Makes the frontal camera; says so where options of it are not looked at."""
+    config, original = resolved.frontal, experiment_config.FrontalConfig()
+    if config.camera == "fixed":
+        return avatar.frontal_label25(config)
+    unused = [
+        name
+        for name in ("radius", "focal", "principal_point")
+        if getattr(config, name) != getattr(original, name)
+    ]
+    if unused:
+        _LOG.warning(
+            "frontal.%s: not used, the camera is the capture's; frontal.camera=fixed takes it",
+            ", frontal.".join(unused),
+        )
+    capture = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
+    return avatar.frontal_label25(config, capture)
 
 
 def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> np.ndarray:

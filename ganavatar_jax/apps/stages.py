@@ -176,13 +176,9 @@ def _take_for_gan(resolved: Config) -> tuple[str, ...]:
 
 
 def _take_for_frontals(resolved: Config) -> tuple[str, ...]:
-    encoded = ("encoder",) if resolved.frontal.latents == "encoder" else ()
-    return (
-        "generator",
-        *encoded,
-        "dataset",
-        "estimator",
-    )  # the dataset's cameras are the frontal one
+    encoded = resolved.frontal.latents == "encoder"
+    dataset = ("dataset",) if encoded or resolved.frontal.camera == "capture" else ()
+    return ("generator", *(("encoder",) if encoded else ()), *dataset, "estimator")
 
 
 def _take_for_render(resolved: Config) -> tuple[str, ...]:

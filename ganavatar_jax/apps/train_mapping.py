@@ -43,6 +43,13 @@ class _Pairs:
     w: np.ndarray
     code: np.ndarray
 
+    @classmethod
+    def from_stored(
+        cls, split: dict[str, Any], normalizer: normalization.CodeNormalizer
+    ) -> "_Pairs":
+        codes = coefficients.select(split["code"], split["names"], normalizer.names)
+        return cls(split["image"], split["w"], np.asarray(normalizer.apply(codes), np.float32))
+
     def batch(self, rows: np.ndarray, shared: dict[str, Any]) -> dict[str, Any]:
         return {
             "image_u8": self.image[rows],
@@ -71,19 +78,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     stored = {s: expression_pairs.load_pairs(folder, s) for s in ("train", "validation")}
     experiment.refuse_unread(config.coefficients, stored["train"]["names"], resolved.estimator)
     normalizer = _fit_normalizer(stored["train"], config)
-    pairs = {
-        name: _Pairs(
-            split["image"],
-            split["w"],
-            np.asarray(
-                normalizer.apply(
-                    coefficients.select(split["code"], split["names"], normalizer.names)
-                ),
-                np.float32,
-            ),
-        )
-        for name, split in stored.items()
-    }
+    pairs = {name: _Pairs.from_stored(split, normalizer) for name, split in stored.items()}
     w_dim = pairs["train"].w.shape[1]
     mean_w = pairs["train"].w.mean(axis=0) if config.center_on_mean else np.zeros(w_dim)
     label25 = stored["train"]["metadata"]["label25"]

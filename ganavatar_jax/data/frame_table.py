@@ -97,6 +97,26 @@ def load_split(
     )
 
 
+def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarray, "f 25"]:
+    """Reads the cameras of a split alone.
+
+    Args:
+      dataset_dir: Where `gan_frames.prepare` put the dataset.
+      split: "train" or "test".
+
+    Returns:
+      Cameras, in the capture's order.
+
+    Raises:
+      DataFormatError: there is no dataset, no such split, or a record of it is damaged.
+    """
+    builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
+    features = ("image", "alpha") if storage.read_metadata(builder)["has_alpha"] else ("image",)
+    return _read_columns(storage.open_split(builder, split, images=features), {}, codes=0)[
+        "label25"
+    ]
+
+
 def _read_columns(
     records: stored_records.Records, arrays: Mapping[str, np.ndarray], *, codes: int
 ) -> dict[str, Any]:
@@ -125,23 +145,6 @@ def _read_columns(
         "frame_id": tuple(frame_id),
         "sequence": tuple(sequence),
     }
-
-
-def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarray, "f 25"]:
-    """Loads the cameras of a split, without its images.
-
-    Args:
-      dataset_dir: Where `gan_frames.prepare` put the dataset.
-      split: "train" or "test".
-
-    Returns:
-      Cameras, in the capture's order.
-
-    Raises:
-      DataFormatError: there is no dataset, or no such split.
-    """
-    # With no room for images they stay on disk, whatever their number.
-    return load_split(dataset_dir, split, cache_limit_mb=0).label25
 
 
 def make_batches(

@@ -2,8 +2,8 @@
 
 Coefficients differ a hundredfold in spread (MediaPipe's cheekPuff stays below 0.001). Either each
 is standardised, or their principal components are, or they are fed as they are. Fitted on training
-codes, kept beside the network, applied to any code with the same names. `apply` uses
-operators only, so it also works on traced JAX arrays.
+codes, kept beside the network, applied to any code with the same names. `apply` uses operators
+only, so it also works on traced JAX arrays.
 
 What the map does to a code, and where the codes of the pairs lay, are two things: raw codes are
 mapped by the identity, and have a mean and a spread all the same. `CodeStatistics` says the second.

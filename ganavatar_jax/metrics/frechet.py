@@ -56,7 +56,7 @@ def from_images(
 
     Args:
       params: AlexNet weights of `lpips.load_params("alex")`.
-      images_u8: Images, 0..255.
+      images_u8: Images, 0..255, [f h w 3].
       chunk: Images per device call.
 
     Returns:

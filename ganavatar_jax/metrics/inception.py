@@ -131,7 +131,7 @@ def from_images(
 
     Args:
       params: Weights of `load_params`.
-      images_u8: Images, 0..255.
+      images_u8: Images, 0..255, [f h w 3].
       chunk: Images per device call.
 
     Returns:

@@ -237,7 +237,7 @@ def describe_codes(metrics: Mapping[str, Any]) -> list[str]:
 def _compare_codes(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
 ) -> tuple[dict[str, dict[str, Any] | None], int]:
-    """Compares what drove the renders with what is read back; also gives the frames that count."""
+    """Compares codes near the front only: beyond, the estimator guesses. Counts these frames."""
     if held_out.codes_driving is None or held_out.codes_read_back is None:
         return dict.fromkeys(_CODES), 0
     yaw, pitch = np.radians(angles).T
@@ -291,6 +291,7 @@ def _compare_sets(
 def _measure_regions(
     held_out: HeldOut, candidates: Mapping[str, image_sequences.Images]
 ) -> dict[str, dict[str, float | None]]:
+    """Measures mouth and eyes, of a few frames at a time."""
     count = len(held_out.truth_u8)
     values = {
         region: {name: np.empty(count) for name in candidates} for region in face_regions.REGIONS
@@ -310,7 +311,7 @@ def _measure_regions(
 
 
 def _describe(held_out: HeldOut, nets: set[str], distances: Mapping[str, Any]) -> dict[str, Any]:
-    """States how the numbers were made, of those that were."""
+    """Says what the numbers mean and what computed them, for whoever finds the file alone."""
     optional = ("lpips_", "alexnet_", "fid")
     return {
         "definitions": {

@@ -53,8 +53,11 @@ def run(monkeypatch, tmp_path, person):
         if estimator is None:
             estimator = tiny_runs.FakeEstimator(NAMES, lambda *_: None)
         tables = {"train": train, "test": test}
+        tiny_runs.without_earlier_stages(monkeypatch, evaluate)
         monkeypatch.setattr(evaluate.avatar, "load", lambda *_: driven)
-        monkeypatch.setattr(evaluate.frame_table, "load_split", lambda _, split: tables[split])
+        monkeypatch.setattr(
+            evaluate.frame_table, "load_split", lambda _, split, **__: tables[split]
+        )
         monkeypatch.setattr(evaluate.estimators, "make_estimator", lambda _: estimator)
         sections = {"evaluation": options.pop("evaluation", {}) | options}
         evaluate.evaluate(tiny_runs.resolve(**sections), run_dir.RunDir(tmp_path / "run"))

@@ -39,9 +39,10 @@ def make(monkeypatch, tmp_path, variables):
         np.arange(9, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8),
         label25,
     )
+    tiny_runs.without_earlier_stages(monkeypatch, make_frontals)
     monkeypatch.setattr(avatar, "load_generator", lambda *_: variables)
     monkeypatch.setattr(make_frontals.frame_table, "load_label25", lambda *_: label25)
-    monkeypatch.setattr(make_frontals.frame_table, "load_split", lambda *_: table)
+    monkeypatch.setattr(make_frontals.frame_table, "load_split", lambda *_, **__: table)
 
     def run(unread=(), **options):
         def read(image_u8, frame):
@@ -108,7 +109,7 @@ def test_renders_that_cannot_be_read_are_left_out_and_counted(make):
 def test_too_few_readable_renders_are_told_in_one_line(make, tmp_path):
     with pytest.raises(errors.EstimatorError, match=r"read 7 of 12 frontal renders.* at least 8"):
         make(unread=set(range(5)), count=12, batch_size=4)
-    assert not (tmp_path / "run" / "dataset").exists()
+    assert not list((tmp_path / "run").rglob("*.*"))
 
 
 def test_a_large_part_held_out_leaves_something_to_train_on(make):
@@ -118,7 +119,7 @@ def test_a_large_part_held_out_leaves_something_to_train_on(make):
 
 def test_no_training_image_gives_two_pairs(make, monkeypatch, caplog):
     def encode(e, image, label25, config, *, z_dim):
-        return jnp.tile(image[:, 0, 0, :1], (1, z_dim)) + jnp.arange(z_dim) ** 2.0
+        return jnp.tile(image[:, 0, 0, :1], (1, z_dim)) + jnp.arange(z_dim)[None] ** 2.0
 
     monkeypatch.setattr(make_frontals.weights, "load_network", lambda *_: {})
     monkeypatch.setattr(make_frontals.weights, "abstract_encoder", lambda *_: None)
@@ -131,17 +132,28 @@ def test_no_training_image_gives_two_pairs(make, monkeypatch, caplog):
     assert "20 pairs; 9 training images" in caplog.text
 
 
-def test_what_the_config_says_of_the_camera_comes_before_the_capture():
-    capture = tiny_runs.labels(np.linspace(-1, 1, 5), radius=3.4, lens=LENS)
-    config = experiment_config.FrontalConfig(radius=2.0, focal=4.0)
-    label25 = avatar.frontal_label25(config, capture)
+def test_a_fixed_camera_is_the_originals_or_what_the_config_says(make):
+    label25 = avatar.frontal_label25(experiment_config.FrontalConfig())
+    np.testing.assert_allclose(label25[11], 2.7, atol=1e-6)
+    np.testing.assert_allclose(label25[16:], [4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1], atol=1e-6)
+    _, pairs, _ = make(count=8, batch_size=8, camera="fixed", radius=2.0, focal=4.0)
+    label25 = np.asarray(pairs["train"]["metadata"]["label25"])
     np.testing.assert_allclose(label25[11], 2.0, atol=1e-6)
-    np.testing.assert_allclose(label25[16:], [4, 0, 0.48, 0, 4, 0.53, 0, 0, 1], atol=1e-6)
-    ffhq = avatar.frontal_label25(experiment_config.FrontalConfig.ffhq())
-    np.testing.assert_allclose(ffhq[11], 2.7, atol=1e-6)
-    np.testing.assert_allclose(ffhq[16:], [4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1], atol=1e-6)
-    with pytest.raises(ValueError, match="capture's cameras"):
-        avatar.frontal_label25(experiment_config.FrontalConfig())
+    np.testing.assert_allclose(label25[16:], [4, 0, 0.5, 0, 4, 0.5, 0, 0, 1], atol=1e-6)
+
+
+def test_options_of_a_camera_that_is_not_used_are_told(make, caplog):
+    make(count=8, batch_size=8)
+    assert "not used" not in caplog.text
+    make(count=8, batch_size=8, radius=2.0)
+    assert "frontal.radius: not used, the camera is the capture's" in caplog.text
+
+
+def test_shipped_captures_stand_where_the_original_stood():
+    capture = tiny_runs.labels(np.linspace(-1, 1, 5))
+    ours = avatar.frontal_label25(experiment_config.FrontalConfig(), capture)
+    fixed = avatar.frontal_label25(experiment_config.FrontalConfig())
+    np.testing.assert_allclose(ours, fixed, atol=1e-6)
 
 
 @pytest.mark.parametrize("cutoff", [1, CONFIG.num_ws - 1])

@@ -76,6 +76,7 @@ def test_a_split_without_codes_is_told(persons, monkeypatch, tmp_path):
         has=np.zeros(3, bool),
     )
     monkeypatch.setattr(render.avatar, "load", lambda *_: persons["standardize"])
-    monkeypatch.setattr(render.frame_table, "load_split", lambda *_: table)
+    monkeypatch.setattr(render.frame_table, "load_split", lambda *_, **__: table)
+    tiny_runs.without_earlier_stages(monkeypatch, render)
     with pytest.raises(errors.DataFormatError, match="held-out frame with a code; got none"):
         render.render(tiny_runs.resolve(), run_dir.RunDir(tmp_path / "run"))

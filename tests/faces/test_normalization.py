@@ -74,12 +74,11 @@ def test_json_keeps_a_normaliser_exactly(codes):
 
 
 @pytest.mark.parametrize("method", ["none", "standardize", "pca"])
-def test_statistics_are_those_of_the_codes_whatever_the_map(codes, method, tmp_path):
+def test_statistics_are_those_of_the_codes_whatever_the_map(codes, method):
     codes = codes * [1.0, 0.01, 1.0, 1.0]  # the second hardly varies
     normalizer = normalization.fit(codes, NAMES, method=method)
-    normalization.save_npz(tmp_path / "codes.npz", normalizer)
     stored = normalization.from_dict(json.loads(json.dumps(normalizer.to_dict())))
-    for copy in (normalizer, stored, normalization.load_npz(tmp_path / "codes.npz")):
+    for copy in (normalizer, stored):
         known = copy.require_statistics()
         np.testing.assert_allclose(known.mean, codes.mean(axis=0), rtol=1e-5)
         np.testing.assert_allclose(known.std, codes.std(axis=0), rtol=1e-4)
@@ -104,7 +103,8 @@ def test_a_limit_counts_spreads_of_the_codes_around_their_mean(codes, method):
     if method == "pca":
         assert np.abs(cut).max() == pytest.approx(3.0, rel=1e-5)
     else:
-        away = (normalizer.invert(cut) - codes.mean(axis=0)) / codes.std(axis=0)
+        edge = cut @ normalizer.backward + normalizer.mean
+        away = (edge - codes.mean(axis=0)) / codes.std(axis=0)
         np.testing.assert_allclose(away[0], [3, -3, 3, -3], rtol=1e-3)
 
 

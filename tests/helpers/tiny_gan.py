@@ -127,7 +127,7 @@ def make_avatar(codes: np.ndarray, names: tuple[str, ...]) -> avatar.Avatar:
         config,
         normalization.fit(codes, names),
         np.zeros(GENERATOR.w_dim, np.float32),
-        avatar.frontal_label25(experiment_config.FrontalConfig.ffhq()),
+        avatar.frontal_label25(experiment_config.FrontalConfig()),
     )
 
 

@@ -1,12 +1,14 @@
 """Run folders, cameras and frames for tests of the later stages, without a capture or training."""
 
 import dataclasses
+import types
 from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from ganavatar_jax.apps import experiment, experiment_config
+from ganavatar_jax.apps import completeness, experiment, experiment_config
 from ganavatar_jax.core import presets
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import estimation
@@ -26,6 +28,12 @@ def resolve(**sections: dict) -> experiment_config.ExperimentConfig:
         generator=tiny_gan.GENERATOR,
         discriminator=tiny_gan.DISCRIMINATOR,
     )
+
+
+def without_earlier_stages(monkeypatch: pytest.MonkeyPatch, stage: types.ModuleType) -> None:
+    """Lets a stage begin in a folder that has none of those before it."""
+    begun = completeness.Begun(stage.STAGE, {}, {})
+    monkeypatch.setattr(stage.completeness, "begin", lambda *_: begun)
 
 
 def labels(yaw: np.ndarray, *, radius: float = 2.7, lens: np.ndarray | None = None) -> np.ndarray:
