@@ -51,7 +51,8 @@ def test_a_run_hands_its_precision_to_its_avatar(person, tmp_path, monkeypatch):
     config.devices.matmul_precision = "high"
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     (tmp_path / "stages").mkdir()
-    (tmp_path / "stages" / "train_mapping.json").write_text('{"info": {}}')
+    for stage in ("train_gan", "train_mapping"):
+        (tmp_path / "stages" / f"{stage}.json").write_text('{"info": {}}')
     monkeypatch.setattr(avatar, "load_generator", lambda *_: person.g)
     monkeypatch.setattr(avatar, "_assemble", lambda *_: person)
     assert person.matmul_precision == "highest"
