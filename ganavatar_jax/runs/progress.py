@@ -226,8 +226,8 @@ class StopRequest:
         # Not `with`: the handler may interrupt the very thread that logs.
         if self._said.acquire(blocking=False):
             _LOG.warning(
-                "%s: stopping after this step with a checkpoint, and if it is being compiled, after "
-                "that; once more aborts.",
+                "%s: stopping after this step with a checkpoint, and if it is being compiled, "
+                "after that; once more aborts.",
                 signals.name(number),
             )
 
