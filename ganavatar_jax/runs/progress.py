@@ -203,7 +203,7 @@ class StopRequest:
             return
         self._heard += number in _ABORTING
         if not self._handled.wait(_PATIENCE_S):
-            self._say(number, "once what is being compiled or computed is done, and ")
+            self._say(number)
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
         self._terminal.leave_if_gone()
@@ -213,15 +213,15 @@ class StopRequest:
         if number in _ABORTING and max(self._asked, self._heard) > 1:
             self._restore()
             raise KeyboardInterrupt("aborted; what was done since the last checkpoint is lost")
-        self._say(number, "")
+        self._say(number)
 
-    def _say(self, number: int, when: str) -> None:
+    def _say(self, number: int) -> None:
         # Not `with`: the handler may interrupt the very thread that logs.
         if self._said.acquire(blocking=False):
             _LOG.warning(
-                "%s: stopping %safter this step with a checkpoint; once more aborts.",
+                "%s: stopping after this step with a checkpoint, and if it is being compiled, "
+                "after that; once more aborts.",
                 signals.name(number),
-                when,
             )
 
     def _restore(self) -> None:

@@ -183,7 +183,14 @@ class RunDir:
         return info
 
     def marker_path(self, name: str) -> pathlib.Path:
-        """Names the file that says a stage is complete; lower case letters, digits and _."""
+        """Names the file that says a stage is complete.
+
+        Args:
+          name: Stage, lower case letters, digits and underscores.
+
+        Raises:
+          ValueError: the name holds something else.
+        """
         if not _STAGE_NAME.fullmatch(name):
             raise ValueError(f"stage names are lower case letters, digits and _; got {name!r}.")
         return self.path / "stages" / f"{name}.json"

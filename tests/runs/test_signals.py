@@ -62,7 +62,10 @@ with progress.StopRequest() as stop:
     process.send_signal(signal.SIGTERM)
     line = process.stderr.readline()
     assert time.monotonic() - sent < 3.0
-    assert line.startswith("SIGTERM: stopping once what is being compiled or computed is done")
+    assert line.startswith(
+        "SIGTERM: stopping after this step with a checkpoint, and if it is being"
+    )
+    assert process.poll() is None
     assert process.stdout.readline() == "True\n"
     assert process.wait() == 0
 
