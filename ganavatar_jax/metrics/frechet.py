@@ -6,8 +6,7 @@ FID it is biased upwards when images are few, and with fewer images than feature
 covariances are singular. `fid` is the FID, of statistics that `metrics.inception` makes with
 weights the user brings.
 
-Sums are float64 on the host, and statistics merge, so that images may come in any order and from
-several processes.
+Sums are float64 on the host.
 """
 
 import dataclasses
@@ -64,23 +63,6 @@ def from_images(
     """
     return from_features(
         chunks.map_in_chunks(functools.partial(_features_u8, params), images_u8, chunk=chunk)
-    )
-
-
-def merge(first: FeatureStatistics, second: FeatureStatistics) -> FeatureStatistics:
-    """Adds the statistics of two disjoint sets.
-
-    Args:
-      first: Statistics of one set.
-      second: Statistics of the other.
-
-    Returns:
-      Statistics of the union.
-    """
-    return FeatureStatistics(
-        count=first.count + second.count,
-        total=first.total + second.total,
-        outer=first.outer + second.outer,
     )
 
 

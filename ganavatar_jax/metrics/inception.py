@@ -20,7 +20,6 @@ from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.core.readers import npz_files
 from ganavatar_jax.metrics import frechet
 
-FEATURES = 2048
 _SIDE_PX = 299
 _EPSILON = 1e-3  # of the batch normalisation
 _LEFT_OUT = ("AuxLogits.", "fc.")

@@ -99,7 +99,7 @@ def test_an_option_makes_stale_what_depends_on_it(config, opened, key, value, st
 @pytest.mark.parametrize(
     ("thing", "stale"),
     [
-        ("dataset", ["prepare_data", "train_gan", "evaluate", "render"]),
+        ("dataset", ["prepare_data", "train_gan", "make_frontals", "evaluate", "render"]),
         ("generator", ["train_gan", "make_frontals", "train_mapping", "evaluate", "render"]),
         ("pairs", ["make_frontals", "train_mapping"]),
         ("mapping", ["train_mapping", "evaluate", "render"]),

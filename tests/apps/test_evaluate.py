@@ -11,17 +11,11 @@ from ganavatar_jax.apps import avatar, evaluate
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.runs import run_dir
-from helpers import compiled, tiny_gan, tiny_runs
+from helpers import tiny_gan, tiny_runs
 
 NAMES = ("eyeBlinkLeft", "eyeBlinkRight")
 STORED = ("jawOpen", "eyeBlinkRight", "eyeBlinkLeft")
 SIDE = 16  # SSIM's window needs 11 pixels
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly():
-    with compiled.quickly():
-        yield
 
 
 @pytest.fixture(scope="module")

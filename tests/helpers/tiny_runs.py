@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import completeness, experiment, experiment_config
-from ganavatar_jax.core import presets
+from ganavatar_jax.apps import completeness, experiment, experiment_config, presets
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import estimation
 from ganavatar_jax.geometry import cameras

@@ -52,17 +52,6 @@ def test_fewer_images_than_features_still_give_a_finite_distance():
     assert np.isfinite(distance(draw(0, count=3, size=20), draw(1, count=4, size=20)))
 
 
-def test_merged_parts_equal_the_whole():
-    features = draw(0)
-    whole = frechet.from_features(features)
-    parts = frechet.merge(
-        frechet.from_features(features[:100]), frechet.from_features(features[100:])
-    )
-    assert parts.count == whole.count
-    np.testing.assert_allclose(parts.total, whole.total, rtol=1e-12, atol=1e-9)
-    np.testing.assert_allclose(parts.outer, whole.outer, rtol=1e-12)
-
-
 def test_one_image_is_refused():
     with pytest.raises(ValueError, match="at least 2 images on each side; got 1 and 400"):
         distance(draw(0, count=1), draw(1))
