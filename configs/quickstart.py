@@ -1,14 +1,19 @@
 """An avatar of the shipped synthetic actor, trained in front of you on two CPU cores.
 
-    python -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+Variants:
+  full (default): 64 pixels, from synthetic-heads-64.
+    Command: python -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
+    Hardware and hours: two CPU cores, 11 minutes (run u of E011).
+    Score: on 144 held-out frames, PSNR 26.18 dB, SSIM 0.908, LPIPS alex 0.0215, LPIPS vgg
+      0.0664; the nearest training frame has 19.78, 0.735, 0.0293, 0.0779 (the same run).
+  smoke: every stage in seconds; its result means nothing.
 
-Data: package:actor, CC0. Hardware: two CPU cores. Time: see README. `:smoke` runs every stage in
-seconds, with a meaningless result.
+Data: package:actor, CC0.
 """
 
 import ml_collections
 
-from ganavatar_jax.core import presets
+from ganavatar_jax.apps import presets
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:

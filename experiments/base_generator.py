@@ -10,7 +10,7 @@ python -m ganavatar_jax.main --config=experiments/base_generator.py --task=train
 
 import ml_collections
 
-from ganavatar_jax.core import presets
+from ganavatar_jax.apps import presets
 
 
 def get_config(variant: str = "full") -> ml_collections.ConfigDict:

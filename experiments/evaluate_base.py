@@ -24,7 +24,7 @@ from ganavatar_jax.apps import experiment_config, prepare_data, train_gan, weigh
 from ganavatar_jax.core import chunks, images
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.data import frame_table
-from ganavatar_jax.geometry import cameras
+from ganavatar_jax.geometry import cameras, ffhq_camera
 from ganavatar_jax.metrics import frechet, lpips, per_frame
 from ganavatar_jax.models import encoder, face_reader, generator
 from ganavatar_jax.reports import media
@@ -90,8 +90,10 @@ class Base:
 
 def view(yaw_deg: float) -> np.ndarray:
     """Makes a camera around the head."""
-    pose = cameras.look_at(jnp.pi / 2 - jnp.deg2rad(yaw_deg), jnp.pi / 2, radius=2.7)
-    return np.asarray(cameras.to_label25(cameras.Camera(pose, cameras.intrinsics(4.2647))))
+    pose = cameras.look_at(jnp.pi / 2 - jnp.deg2rad(yaw_deg), jnp.pi / 2, radius=ffhq_camera.RADIUS)
+    return np.asarray(
+        cameras.to_label25(cameras.Camera(pose, cameras.intrinsics(ffhq_camera.FOCAL)))
+    )
 
 
 def measure(

@@ -25,13 +25,11 @@ def main(argv: Sequence[str]) -> int:
 
     Returns:
       The exit code.
-
-    Source: ours.
     """
     try:
         asked = command_line.parse(argv)
-        if asked is None:
-            print(command_line.USAGE, end="")
+        if isinstance(asked, str):
+            print(asked, end="")
             return 0
         startup.start_logging()
         with signals.ending():
@@ -51,10 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """Runs the process's own command line and exits; the console command.
-
-    Source: ours.
-    """
+    """Runs the process's own command line and exits; the console command."""
     sys.exit(main(sys.argv))
 
 

@@ -24,7 +24,6 @@ SILENT = tuple(
     f"ganavatar_jax.{name}"
     for name in (
         "apps",
-        "core.presets",
         "data.frame_table",
         "metrics.inception",
         "runs",

@@ -98,3 +98,13 @@ def test_requirement_files_name_no_address():
     for name in ("pyproject.toml", "constraints.txt", "requirements-data.txt"):
         lines = (ROOT / name).read_text().splitlines()
         assert not [line for line in lines if re.search(r"\w+://|^\s*-(i|f|-index|-find)", line)]
+
+
+def test_extras_that_the_makefile_and_documents_name_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.findall(r"--extra (\w+)", makefile))
+    for text in (makefile.replace("$(comma)", ","), (ROOT / "README.md").read_text()):
+        for extras in re.findall(r"\.\[([\w,-]+)\]", text):
+            named |= set(extras.split(","))
+    assert {"dev", "preprocess"} <= named
+    assert named <= set(PROJECT["optional-dependencies"])

@@ -1,5 +1,6 @@
 """What the documents say about the repository is so."""
 
+import ast
 import pathlib
 import re
 
@@ -64,3 +65,21 @@ def test_every_design_entry_has_its_four_parts():
         assert re.match(rf"D{number}\. .* \(\d{{4}}-\d{{2}}\)\n", entry)
         for part in ("Context", "Choice", "Rejected", "Consequence"):
             assert f"**{part}.**" in entry, f"D{number}: {part}"
+
+
+def test_configs_say_command_hardware_and_score_of_each_variant():
+    for path in sorted((ROOT / "configs").glob("*.py")):
+        doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+        [listed] = re.findall(r"variants: ([a-z0-9_, ]+)\.", path.read_text())
+        for variant in listed.split(", "):
+            [text] = re.findall(rf"^  {variant}\b(.*?)(?=^  \w|^\S|\Z)", doc, re.M | re.S)
+            if variant != "smoke":
+                for word in (f"--config=configs/{path.name}", "Hardware and hours:", "Score:"):
+                    assert word in text, f"{path.name}:{variant}: {word}"
+
+
+def test_the_quickstarts_score_is_the_one_of_the_readme():
+    doc = (ROOT / "configs" / "quickstart.py").read_text()
+    [row] = re.findall(r"^\| avatar \|(.*)\|$", (ROOT / "README.md").read_text(), re.M)
+    for number in row.replace("*", "").split("|")[:4]:
+        assert f" {number.strip()}" in doc

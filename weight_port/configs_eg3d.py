@@ -101,6 +101,7 @@ def to_discriminator_config(
         "channel_max": architecture["channel_max"],
         "mapping_layers": architecture["num_mapping_layers"],
         "mbstd_group_size": architecture["mbstd_group_size"],
+        "mbstd_block_size": 0,
         "num_half_res": architecture["num_fp16_res"] or 0,
         "conv_clamp": architecture["conv_clamp"],
         "label_dim": architecture["c_dim"],

@@ -25,6 +25,7 @@ import numpy as np
 from ganavatar_jax.apps import avatar, experiment_config, startup
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import deep3dface, normalization
+from ganavatar_jax.geometry import ffhq_camera
 from weight_port import (
     eg3d_files,
     names_deep3d,
@@ -47,8 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       Exit code: 0, or 2 after a one-line error.
-
-    Source: ours.
     """
     parser = _make_parser()
     options = parser.parse_args(arguments)
@@ -84,7 +83,7 @@ def _make_parser() -> argparse.ArgumentParser:
     mapping = parser.add_argument_group("mapping")
     mapping.add_argument("--activation", default="lrelu", choices=["lrelu", "relu"])
     mapping.add_argument("--frontal_radius", type=float, default=_FRONTAL_RADIUS)
-    mapping.add_argument("--frontal_focal", type=float, default=4.2647)
+    mapping.add_argument("--frontal_focal", type=float, default=ffhq_camera.FOCAL)
     return parser
 
 
@@ -146,11 +145,13 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
         )
         return variables, names_expression.make_metadata(sizes, options.activation, label25)
 
-    if not (math.isfinite(options.frontal_radius) and options.frontal_radius > 0):
-        raise errors.ConfigError(
-            f"--frontal_radius must be positive; got {options.frontal_radius}. It is the distance "
-            "of the frontal camera the network was trained with."
-        )
+    for name in ("frontal_radius", "frontal_focal"):
+        value = getattr(options, name)
+        if not (math.isfinite(value) and value > 0):
+            raise errors.ConfigError(
+                f"--{name} must be positive; got {value}. It is that of the frontal camera the "
+                "network was trained with."
+            )
     facts = {
         "format": "mapping",
         "activation": options.activation,

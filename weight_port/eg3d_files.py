@@ -62,8 +62,6 @@ def convert(src: pathlib.Path, dst: pathlib.Path, options: ImportOptions) -> lis
       WeightError: The snapshot cannot be read safely, is not EG3D's, contradicts the options, or
         another file is in the way.
       RunError: A file cannot be written.
-
-    Source: ours.
     """
     if dst.suffix == ".safetensors":
         targets = {options.network: dst}
@@ -98,8 +96,6 @@ def load_imported(src: pathlib.Path, network: str) -> names_eg3d.Imported:
 
     Raises:
       WeightError: The snapshot cannot be read safely, or is not EG3D's; names the file.
-
-    Source: ours.
     """
     return _read_network(torch_pickle.read_snapshot(src), network)
 
@@ -116,8 +112,6 @@ def configuration(imported: names_eg3d.Imported, network: str) -> Any:
 
     Raises:
       WeightError: An option has no counterpart.
-
-    Source: ours.
     """
     if NETWORKS[network] == "generator":
         return configs_eg3d.to_generator_config(imported.architecture, imported.rendering)
@@ -137,8 +131,6 @@ def export(src: pathlib.Path, dst: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
       WeightError: The source is damaged or of another kind, or the suffix is unknown.
       RunError: The file cannot be written.
-
-    Source: ours.
     """
     variables, metadata = portable.load_params(src)
     kind = metadata.get("kind")

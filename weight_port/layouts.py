@@ -27,8 +27,6 @@ def to_ours(name: str, array: np.ndarray) -> np.ndarray:
 
     Raises:
       WeightError: The array's rank does not suit its name.
-
-    Source: ours.
     """
     leaf = name.rsplit(".", 1)[-1]
     if name == _FLAT_IMAGE:
@@ -56,8 +54,6 @@ def to_original(name: str, array: np.ndarray) -> np.ndarray:
 
     Raises:
       WeightError: The array's rank does not suit its name.
-
-    Source: ours.
     """
     leaf = name.rsplit(".", 1)[-1]
     if name == _FLAT_IMAGE:

@@ -29,8 +29,6 @@ def list_keys(path: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], s
 
     Raises:
       WeightError: The file cannot be read safely.
-
-    Source: ours.
     """
     start = numpy_pickle.open_mapped(path)
     if torch_zip.is_archive(start) or torch_tensors.is_stream(start):
@@ -62,8 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       Exit code: 0, or 2 after a one-line error.
-
-    Source: ours.
     """
     parser = argparse.ArgumentParser(prog="python -m weight_port.list_keys", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

@@ -58,8 +58,6 @@ def import_checkpoint(checkpoint: Any) -> tuple[dict[str, Any], list[str]]:
 
     Raises:
       WeightError: There is no network in it, or tensors are missing, unexpected or misshapen.
-
-    Source: ours.
     """
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(NETWORK), dict):
         raise errors.WeightError(
@@ -83,8 +81,6 @@ def export_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
     Raises:
       WeightError: Variables are missing, unexpected or misshapen.
-
-    Source: ours.
     """
     leaves = [pair for tree in variables.values() for pair in trees.flatten_names(tree)]
     tensors = {name: layouts.to_original(name, np.asarray(leaf)) for name, leaf in leaves}

@@ -3,7 +3,8 @@
 The original is a bare state dict: `network.{i}` are the hidden layers, `output` the last. It takes
 the 64 raw expression coefficients of Deep3DFace and gives w itself, so the imported file says: no
 normalisation, no mean w, coefficients named as the estimator "deep3dface" names them, and the
-frontal camera of the original's sampling.
+frontal camera of the original's sampling. Nobody knows the mean and spread of the codes it was
+trained on: codes are taken as they are, nothing is cut off, and no driver is brought to its spread.
 
 On the way back, what our training puts around the network (an affine normalisation of the codes,
 a mean w that is added) is folded into the first and the last layer. Where there is neither, the
@@ -108,8 +109,6 @@ def export_names(
 
     Raises:
       WeightError: Variables are missing, unexpected or misshapen.
-
-    Source: ours.
     """
     flat = {name: np.asarray(leaf) for name, leaf in trees.flatten_names(variables["params"])}
     first, mean_w = flat["network.0.weight"], np.asarray(variables["buffers"]["mean_w"])

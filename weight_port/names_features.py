@@ -31,8 +31,6 @@ def read_lpips(src: str) -> dict[str, np.ndarray]:
     Raises:
       WeightError: The file is damaged or holds neither net whole.
       MissingDependencyError: The package is not installed.
-
-    Source: ours.
     """
     path = None if src == WHEEL else pathlib.Path(src)
     found: dict[str, np.ndarray] = {}
@@ -59,8 +57,6 @@ def read_inception(src: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]
 
     Raises:
       WeightError: The file cannot be read safely, or tensors are missing or misshapen.
-
-    Source: ours.
     """
     stored = torch_pickle.read_checkpoint(src)
     if not isinstance(stored, dict):

@@ -33,8 +33,6 @@ def bar(total_bytes: int, title: str) -> progress.Progress:
 
     Returns:
       The display; update it with `megabytes`.
-
-    Source: ours.
     """
     return progress.Progress(total_bytes / _MEGABYTE, unit="MB", title=title, every_s=_EVERY_S)
 
@@ -47,8 +45,6 @@ def megabytes(count: int) -> float:
 
     Returns:
       Megabytes.
-
-    Source: ours.
     """
     return count / _MEGABYTE
 
@@ -64,8 +60,6 @@ def hash_source(path: pathlib.Path) -> str:
 
     Raises:
       WeightError: The file cannot be read.
-
-    Source: ours.
     """
     digest = hashlib.sha256()
     try:
@@ -96,8 +90,6 @@ def find_made(
 
     Raises:
       WeightError: Another file is there and must not be replaced.
-
-    Source: ours.
     """
     if not path.exists():
         return None

@@ -47,8 +47,6 @@ def listing(names: list[str]) -> str:
 
     Returns:
       Their number and the first of them.
-
-    Source: ours.
     """
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"({len(names)}): {', '.join(names[:_LISTED])}{more}" if names else "(0): none"
@@ -62,8 +60,6 @@ def describe_keys(value: Any) -> str:
 
     Returns:
       Its first keys if it is a dict, else its type.
-
-    Source: ours.
     """
     if not isinstance(value, dict):
         return f"a {type(value).__name__}"

@@ -54,8 +54,6 @@ class ModuleNode(pickle_values.Node):
 
         Raises:
           WeightError: It is not a dict, or the object has its attributes already.
-
-        Source: ours.
         """
         if self._state is not None or not isinstance(state, dict):
             super().set_state(state)
@@ -66,8 +64,6 @@ class ModuleNode(pickle_values.Node):
 
         Returns:
           The one attribute dict, or nothing.
-
-        Source: ours.
         """
         return () if self._state is None else (self._state,)
 
@@ -79,8 +75,6 @@ class ModuleNode(pickle_values.Node):
 
         Raises:
           WeightError: Always.
-
-        Source: ours.
         """
         raise errors.WeightError(
             f"holds a whole {self.class_name} module where plain data should be; only state dicts "
@@ -133,8 +127,6 @@ class ModuleNode(pickle_values.Node):
 
         Raises:
           WeightError: There is no such module.
-
-        Source: ours.
         """
         found = self.members("_modules").get(name)
         if not isinstance(found, ModuleNode):

@@ -189,8 +189,6 @@ def attributes(module: torch_modules.ModuleNode) -> dict[str, Any]:
 
     Raises:
       WeightError: An attribute cannot be shown as plain data.
-
-    Source: ours.
     """
     return {
         name: value if isinstance(value, torch_modules.ModuleNode) else _plain_attribute(value)

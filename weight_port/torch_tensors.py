@@ -83,8 +83,6 @@ class Storage(pickle_values.Node):
 
         Raises:
           WeightError: The bytes are fewer or more than declared.
-
-        Source: ours.
         """
         data = self._fetch()
         if len(data) != self.nbytes:
@@ -141,8 +139,6 @@ class Tensor(pickle_values.Node):
 
         Raises:
           WeightError: The storage's bytes do not match its declaration.
-
-        Source: ours.
         """
         flat = self.storage.decode()
         if not math.prod(self.shape):

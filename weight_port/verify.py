@@ -55,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
       Exit code: 0 where nothing differs, 1 where something does, 2 after a one-line error.
-
-    Source: ours.
     """
     parser = argparse.ArgumentParser(prog="python -m weight_port.verify", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -102,7 +100,8 @@ def _generator_stages(
     """Splits the generator so that a difference shows the stage it comes from."""
     # Stage by stage: compiling a 512-pixel generator at once takes minutes on CPUs.
     z = jnp.asarray(np.random.RandomState(0).randn(_BATCH, config.z_dim), jnp.float32)
-    label25 = jnp.tile(avatar.frontal_label25(experiment_config.FrontalConfig())[None], (_BATCH, 1))
+    frontal = avatar.frontal_label25(experiment_config.FrontalConfig())
+    label25 = jnp.tile(frontal[None], (_BATCH, 1))
     map_latent = jax.jit(lambda v, z, c: generator.map_latent(v, z, c, config))
     make_planes = jax.jit(lambda v, ws: generator.make_planes(v, ws, config))
     render = jax.jit(

@@ -5,6 +5,7 @@ frames = avatar.render(avatar.encode(codes), label25)
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from ganavatar_jax.apps import completeness, experiment_config, stages, startup, weights
 from ganavatar_jax.core import chunks, errors, images, jax_check, portable
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.core.readers import json_files
 from ganavatar_jax.faces import normalization
 from ganavatar_jax.geometry import cameras
@@ -37,7 +38,8 @@ class Avatar:
       g_config: Generator options.
       mapping: Parameters of the mapping network.
       mapping_config: Its options.
-      normalizer: What it applies to codes.
+      normalizer: What it applies to codes: an affine map, whose `mean` and matrices are not where
+        the codes of the pairs lay when codes are fed raw. For those see `neutral_code`, `code_std`.
       mean_w: Mean w its output is added to.
       frontal_label25: The frontal camera it was trained with.
       matmul_precision: How its networks multiply, see `startup.DevicesConfig`; for this avatar
@@ -68,8 +70,6 @@ class Avatar:
           ConfigError: its config is of another version.
           WeightError: its weights are damaged.
           BackendError: the installed JAX computes wrong.
-
-        Source: ours.
         """
         jax_check.require_right_sums()
         path = pathlib.Path(workdir)
@@ -96,8 +96,6 @@ class Avatar:
         Raises:
           WeightError: a file is damaged, of another kind, or the two do not fit each other.
           BackendError: the installed JAX computes wrong.
-
-        Source: ours.
         """
         jax_check.require_right_sums()
         path = pathlib.Path(generator_file)
@@ -129,6 +127,18 @@ class Avatar:
         """Coefficients of the codes that drive it, in order."""
         return self.normalizer.names
 
+    @property
+    def neutral_code(self) -> Float[np.ndarray, " e"]:
+        """Mean code of the pairs it was mapped with; zeros where nobody knows it (imported)."""
+        known = self.normalizer.statistics
+        return np.zeros(len(self.names), np.float32) if known is None else known.mean
+
+    @property
+    def code_std(self) -> Float[np.ndarray, " e"] | None:
+        """Standard deviation of the pairs' codes; None where nobody knows it (imported)."""
+        known = self.normalizer.statistics
+        return None if known is None else known.std
+
     def encode(
         self,
         codes: Float[np.ndarray, "f e"],
@@ -143,14 +153,17 @@ class Avatar:
           statistics: Mean and standard deviation [e] of the driver, where its codes do not come
             from the estimator the avatar was mapped with: they are brought to the mean and
             spread of the avatar's own codes. None takes codes as they are.
-          limit: How many spreads a normalised code may lie from the mean; the rest is cut off,
-            because faces the pairs never showed are torn. None lets them.
+          limit: How many spreads of the pairs a code may lie from their mean, along each
+            coefficient (each component with "pca"); the rest is cut off, because faces the pairs
+            never showed are torn. None lets them, and nothing is cut off where the pairs' codes
+            are not known.
 
         Returns:
           One w a frame.
 
         Raises:
-          ValueError: codes or statistics have another width than `names`.
+          ValueError: codes or statistics have another width than `names`, or are not finite.
+          ConfigError: statistics are given, and nobody knows those of the pairs (imported).
 
         Source: GAN-Avatar (Kabadayi et al. 2024); the change of statistics is ours.
         """
@@ -160,6 +173,12 @@ class Avatar:
                 f"codes must be [frames, {len(self.names)}], columns {', '.join(self.names)}; got "
                 f"{codes.shape}. Select them by name."
             )
+        lost = np.flatnonzero(~np.isfinite(codes).all(axis=1))
+        if len(lost):
+            raise ValueError(
+                f"codes must be finite; those of {len(lost)} frames are not, the first is frame "
+                f"{lost[0]}. Leave frames without a code out, or fill them from their neighbours."
+            )
         if statistics is not None:
             shapes = [np.shape(part) for part in statistics]
             if shapes != [(len(self.names),)] * 2:
@@ -168,16 +187,16 @@ class Avatar:
                     f"got {shapes}. Take them over the driver's codes, frame by frame."
                 )
             codes = self._restate(codes, *statistics)
-        normalized = self.normalizer.apply(codes)
+        normalized = np.asarray(self.normalizer.apply(codes))
         if limit is not None:
-            normalized = np.clip(normalized, -limit, limit)
-        predict = jax.jit(
-            lambda c: mapping_step.predict_w(
-                self.mapping, jnp.asarray(self.mean_w), c, self.mapping_config
-            )
-        )
+            normalized = self.normalizer.limit(normalized, limit)
+        # Powers of two, so that films of any length share a few programs.
+        rows = 1 << max(len(codes) - 1, 0).bit_length()
+        padded = np.zeros((rows, normalized.shape[1]), np.float32)
+        padded[: len(codes)] = normalized
         with jax.default_matmul_precision(self.matmul_precision):
-            return np.asarray(predict(jnp.asarray(normalized, jnp.float32)))
+            w = _predict(dict(self.mapping), self.mean_w, padded, self.mapping_config)
+        return np.asarray(w)[: len(codes)]
 
     def render(
         self,
@@ -242,11 +261,10 @@ class Avatar:
             yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
 
     def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        own_mean = np.asarray(self.normalizer.mean)
-        own_std = np.asarray(self.normalizer.std)
+        own = self.normalizer.require_statistics()
         # A coefficient the driver never moves says nothing: it stays at the avatar's mean.
-        scale = np.where(std > 1e-3, own_std / np.maximum(std, 1e-3), 0.0)
-        return (codes - mean) * scale + own_mean
+        scale = np.where(std > 1e-3, own.std / np.maximum(std, 1e-3), 0.0)
+        return (codes - mean) * scale + own.mean
 
     @property
     def _draw(self):
@@ -263,6 +281,17 @@ class Avatar:
     _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
+@functools.partial(jax.jit, static_argnames="config")
+def _predict(
+    params: dict[str, Any],
+    mean_w: Float[Array, " d"],
+    normalized: Float[Array, "b e"],
+    config: mapping_config.MappingConfig,
+) -> Float[Array, "b d"]:
+    """Maps with parameters as arguments: one program serves all avatars of a size."""
+    return mapping_step.predict_w(params, mean_w, normalized, config)
+
+
 def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> Avatar:
     """Loads the avatar of an open run.
 
@@ -276,8 +305,6 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     Raises:
       RunError: the mapping has not been trained, or through another generator.
       WeightError: the weights are damaged.
-
-    Source: ours.
     """
     completeness.check_avatar(resolved, opened)
     g = load_generator(resolved, opened)
@@ -332,33 +359,34 @@ def load_generator(
     Raises:
       RunError: the GAN has not been trained.
       WeightError: the weights are damaged.
-
-    Source: ours.
     """
     opened.require_stage("train_gan", task="train_gan")
     abstract = jax.eval_shape(lambda k: generator.init(k, resolved.generator), jax.random.key(0))
     return weights.load_network(stages.export_path(opened, weights.GENERATOR), abstract)
 
 
-def frontal_label25(config: experiment_config.FrontalConfig) -> Float[np.ndarray, "25"]:
+def frontal_label25(
+    config: experiment_config.FrontalConfig,
+    capture: Float[np.ndarray, "f 25"] | None = None,
+) -> Float[np.ndarray, "25"]:
     """Makes the frontal camera of the mapping stage.
 
     Args:
-      config: Radius, pivot and intrinsics.
+      config: Pivot, and radius and intrinsics of the fixed camera.
+      capture: Cameras the generator was trained with: the median of their distances from the
+        world origin, and of each of their intrinsics, take the place of config's. None: fixed.
 
     Returns:
       The camera.
 
-    Source: GAN-Avatar's released code (frontal sampling).
+    Source: GAN-Avatar's released code (frontal sampling); the capture's median is ours.
     """
-    cx, cy = config.principal_point
-    camera = cameras.Camera(
-        cameras.look_at(
-            jnp.asarray(jnp.pi / 2),
-            jnp.asarray(jnp.pi / 2),
-            pivot=jnp.asarray(config.pivot),
-            radius=config.radius,
-        ),
-        cameras.intrinsics(config.focal, cx=cx, cy=cy),
-    )
-    return np.asarray(cameras.to_label25(camera))
+    if capture is None:
+        cx, cy = config.principal_point
+        radius, lens = config.radius, cameras.intrinsics(config.focal, cx=cx, cy=cy)
+    else:
+        radius = float(np.median(np.linalg.norm(capture[:, 3:12:4], axis=1)))
+        lens = jnp.asarray(np.median(capture[:, 16:], axis=0).reshape(3, 3), jnp.float32)
+    straight = jnp.asarray(jnp.pi / 2)
+    pose = cameras.look_at(straight, straight, pivot=jnp.asarray(config.pivot), radius=radius)
+    return np.asarray(cameras.to_label25(cameras.Camera(pose, lens)))

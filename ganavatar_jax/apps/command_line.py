@@ -5,7 +5,6 @@ overridden keys are checked here, because there the libraries answer with a trac
 """
 
 import dataclasses
-import difflib
 import importlib.util
 import pathlib
 import re
@@ -17,18 +16,9 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from ganavatar_jax.apps import registry
+from ganavatar_jax.apps import config_help, registry
 from ganavatar_jax.core import errors
 
-USAGE = f"""usage: python -m ganavatar_jax.main --config=FILE.py[:VARIANT] --workdir=DIR
-         [--task=TASK] [--config.KEY=VALUE ...]
-
-  --config        a config file, e.g. configs/quickstart.py, and optionally one of its variants
-  --config.KEY    replaces a value of the config, e.g. --config.gan.total_kimg=50
-  --workdir       folder of the run; made if missing, continued if it holds an unfinished run
-  --task          one of: {", ".join(registry.TASKS)} (default: {registry.DEFAULT})
-  --help          this text
-"""
 _HELP = ("--help", "-h", "-help", "--helpfull", "--helpshort")
 
 
@@ -47,22 +37,20 @@ class CommandLine:
     task: str
 
 
-def parse(argv: Sequence[str]) -> CommandLine | None:
+def parse(argv: Sequence[str]) -> CommandLine | str:
     """Reads the command line and loads the config it names.
 
     Args:
       argv: Program name and arguments.
 
     Returns:
-      What the user asked for; None if it was help.
+      What the user asked for; the text to show if it was help.
 
     Raises:
       ConfigError: something is missing, unknown or mistyped; names it.
-
-    Source: ours.
     """
-    if any(argument in _HELP for argument in argv[1:]):
-        return None
+    if (answer := _answer_help(argv[1:])) is not None:
+        return answer
     spec, rest = _split_config(argv)
     config = load_config(spec)
     _check_overrides(config, rest)
@@ -93,6 +81,26 @@ def parse(argv: Sequence[str]) -> CommandLine | None:
     )
 
 
+def _answer_help(arguments: Sequence[str]) -> str | None:
+    """Returns the text that --help asks for, or None without --help."""
+    for index, argument in enumerate(arguments):
+        flag, _, name = argument.partition("=")
+        if flag not in _HELP:
+            continue
+        others = [*arguments[:index], *arguments[index + 1 :]]
+        after = arguments[index + 1] if index + 1 < len(arguments) else ""
+        if not name and re.fullmatch(r"(--?config\.)?\w[^=]*", after):
+            name = after
+            others.remove(after)
+        if not name:
+            return config_help.overview()
+        if not any(re.match(r"--?config(=|$)", other) for other in others):
+            return config_help.describe(name)
+        spec, _ = _split_config(others)
+        return config_help.describe(name, load_config(spec), source=spec)
+    return None
+
+
 def _split_config(argv: Sequence[str]) -> tuple[str, list[str]]:
     found, rest = [], []
     remaining = iter(argv)
@@ -118,9 +126,7 @@ def _check_overrides(config: ml_collections.ConfigDict, arguments: Sequence[str]
     for argument in arguments:
         match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if match and match[1] not in known:
-            near = difflib.get_close_matches(match[1], known, n=1)
-            hint = f'did you mean "config.{near[0]}"?' if near else f"known: {', '.join(config)}."
-            raise errors.ConfigError(f'unknown config key "config.{match[1]}"; {hint}')
+            raise config_help.unknown_key(match[1], known)
 
 
 def load_config(spec: str) -> ml_collections.ConfigDict:
@@ -135,8 +141,6 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
 
     Raises:
       ConfigError: the file is missing, fails, or does not know the variant.
-
-    Source: ours.
     """
     name, *variant = spec.split(":", 1)
     path = _find_config(pathlib.Path(name))
@@ -150,7 +154,11 @@ def load_config(spec: str) -> ml_collections.ConfigDict:
     except errors.GanAvatarError:
         raise
     except Exception as error:  # a config file is a program: it may fail in any way
-        raise errors.ConfigError(f"{spec}: {type(error).__name__}: {_last_line(error)}") from error
+        hint = ""
+        if isinstance(error, ImportError) and "presets" in str(error):
+            hint = ". Presets have moved: from ganavatar_jax.apps import presets"
+        message = f"{spec}: {type(error).__name__}: {_last_line(error)}{hint}"
+        raise errors.ConfigError(message) from error
     if not isinstance(config, ml_collections.ConfigDict):
         raise errors.ConfigError(f"{spec}: get_config must return a ConfigDict, got {config!r}.")
     return config

@@ -65,8 +65,6 @@ def judge(name: str, resolved: stages.Config, opened: run_dir.RunDir) -> Verdict
 
     Raises:
       RunError: the stage's marker is unreadable.
-
-    Source: ours.
     """
     marker = opened.read_marker(name)
     if marker is None:
@@ -104,8 +102,6 @@ def begin(name: str, resolved: stages.Config, opened: run_dir.RunDir) -> Begun:
 
     Raises:
       RunError: an earlier stage is not complete, or no longer stands; names its task.
-
-    Source: ours.
     """
     require(stages.find_earlier(name, resolved), resolved, opened, needed_by=name)
     return Begun(
@@ -131,8 +127,6 @@ def require(
 
     Raises:
       RunError: one is not complete, or no longer stands; names its task.
-
-    Source: ours.
     """
     missing = [name for name in names if opened.read_marker(name) is None]
     if len(missing) == 1:
@@ -164,8 +158,6 @@ def finish(begun: Begun, resolved: stages.Config, opened: run_dir.RunDir, info: 
 
     Raises:
       RunError: the marker cannot be written.
-
-    Source: ours.
     """
     made = _find_made(begun.name, resolved, opened)
     known = identity.Identity(begun.consumed, begun.options, made)
@@ -182,8 +174,6 @@ def adopt(name: str, resolved: stages.Config, opened: run_dir.RunDir) -> None:
 
     Raises:
       RunError: the marker is unreadable or cannot be written.
-
-    Source: ours.
     """
     marker = opened.read_marker(name)
     if marker is None or marker.identity is not None:
@@ -209,8 +199,6 @@ def check_avatar(resolved: stages.Config, opened: run_dir.RunDir) -> None:
 
     Raises:
       RunError: a part is missing, or the mapping was trained through another generator.
-
-    Source: ours.
     """
     for name in ("train_mapping", "train_gan"):
         opened.require_stage(name, task=name)

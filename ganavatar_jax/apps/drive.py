@@ -15,7 +15,14 @@ from collections.abc import Callable
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, drive_codes, drive_sources, experiment, experiment_config
+from ganavatar_jax.apps import (
+    avatar,
+    drive_codes,
+    drive_sources,
+    evaluate,
+    experiment,
+    experiment_config,
+)
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.faces import coefficients, precomputed, regions
@@ -43,8 +50,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
       ConfigError: no source is named.
       RunError: the mapping has not been trained.
       DataFormatError: the source cannot be used.
-
-    Source: ours.
     """
     resolved, opened = experiment.read_run(config, workdir)
     with drive_sources.open_source(resolved.drive) as source:
@@ -68,10 +73,12 @@ def drive(
     Raises:
       DataFormatError: the source has no codes, or not those that the avatar takes.
       EstimatorError: the estimator cannot be set up.
+      ConfigError: a driver is to be brought to the spread of pairs that nobody knows.
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on reenactment.
     """
     config = resolved.drive
+    evaluate.refuse_unknown_statistics(person, resolved.evaluation)
     rows, fps = drive_sources.choose_frames(source, config)
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
@@ -105,8 +112,6 @@ def camera_path(
 
     Returns:
       One camera a frame; with zero angles "front" is the frontal one.
-
-    Source: ours.
     """
     phase = times_s / config.period_s
     turned = {

@@ -62,8 +62,6 @@ def read(
     Raises:
       DataFormatError: no frame has a code, or coefficients the avatar takes are lacking.
       EstimatorError: the estimator cannot be set up.
-
-    Source: ours.
     """
     frames = tuple(source.frames[row] for row in rows)
     if source.codes is not None or source.read is None:
@@ -111,8 +109,6 @@ def prepare(
 
     Returns:
       Codes of all frames, and which of them were read.
-
-    Source: ours.
     """
     found = np.isfinite(codes.sum(axis=1))
     frames = np.arange(len(codes))
@@ -137,8 +133,6 @@ def statistics(
 
     Returns:
       Mean and spread for `Avatar.encode`; None leaves codes as they are.
-
-    Source: ours.
     """
     found = evaluate.driver_statistics(codes, resolved.evaluation)
     if found is None:
@@ -155,7 +149,8 @@ def statistics(
             "no coefficient moves, and what never moves becomes the avatar's neutral face; "
             "--config.evaluation.driver_statistics=pairs takes codes as they are"
         )
-    return mean, np.maximum(spread, np.asarray(person.normalizer.std) / resolved.drive.largest_gain)
+    own = person.normalizer.require_statistics()
+    return mean, np.maximum(spread, own.std / resolved.drive.largest_gain)
 
 
 def _refuse_lacking(names: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:

@@ -68,8 +68,6 @@ def open_source(config: experiment_config.DriveConfig) -> Iterator[Source]:
     Raises:
       ConfigError: none is named.
       DataFormatError: it is missing, of another kind, or damaged.
-
-    Source: ours.
     """
     if not config.source:
         raise errors.ConfigError(
@@ -112,8 +110,6 @@ def choose_frames(
 
     Raises:
       DataFormatError: the source ends before the part begins, or the result would be endless.
-
-    Source: ours.
     """
     fps = config.fps or source.fps
     length_s = float(source.times_s[-1]) + 1.0 / source.fps

@@ -32,8 +32,6 @@ def note(begun: completeness.Begun) -> dict[str, Any]:
 
     Returns:
       JSON-serialisable facts.
-
-    Source: ours.
     """
     return {_ORIGIN: dict(begun.consumed)}
 
@@ -50,8 +48,6 @@ def settle(
 
     Raises:
       RunError: the newest checkpoint is damaged, or the folder cannot be written.
-
-    Source: ours.
     """
     folder = opened.folder("checkpoints", "gan")
     with checkpoints.Checkpoints(folder) as saved:

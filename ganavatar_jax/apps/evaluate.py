@@ -1,20 +1,22 @@
 """Task evaluate: self-reenactment of held-out frames, beside two baselines."""
 
+import logging
 import pathlib
 
 import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
-from ganavatar_jax.core import errors, files, image_sequences
+from ganavatar_jax.core import errors, image_sequences
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
-from ganavatar_jax.metrics import baselines, lpips
+from ganavatar_jax.metrics import baselines, inception, lpips
 from ganavatar_jax.reports import evaluation_report
 from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "evaluate"
+_LOG = logging.getLogger(__name__)
 _MIN_LPIPS_SIDE = 32  # AlexNet's last pooling needs it
 
 
@@ -52,13 +54,12 @@ def driving_codes(
 
     Raises:
       DataFormatError: the dataset holds no codes, or lacks coefficients the avatar takes.
-
-    Source: ours.
     """
     if resolved.evaluation.codes == "estimate":
         estimator = estimators.make_estimator(resolved.estimator)
         readings = estimation.estimate_many(estimator, table.image, frames=list(table.frame_id))
-        return coefficients.select(readings.codes, estimator.names, names), readings.found
+        codes = coefficients.select(readings.codes, estimator.names, names)
+        return codes, readings.found & np.isfinite(codes).all(axis=1)
     if table.expression is None:
         raise errors.DataFormatError(
             "the held-out frames carry no expression codes; set evaluation.codes=estimate to read "
@@ -72,7 +73,7 @@ def driving_codes(
             "coefficients both have in mapping.coefficients."
         )
     codes = coefficients.select(table.expression, table.expression_names, names)
-    return codes, table.has_expression
+    return codes, table.has_expression & np.isfinite(codes).all(axis=1)
 
 
 def driver_statistics(
@@ -81,17 +82,31 @@ def driver_statistics(
     """Returns the statistics of a driver that `Avatar.encode` takes.
 
     Args:
-      codes: All codes of the driver.
+      codes: All codes of the driver, of frames that have one; not only those that are shown.
       config: Whose statistics, and the gain.
 
     Returns:
       Mean, and spread for one spread of the avatar's own codes; None leaves codes as they are.
-
-    Source: ours.
     """
     if config.driver_statistics == "pairs":
         return None
     return codes.mean(axis=0), codes.std(axis=0) / config.driver_gain
+
+
+def refuse_unknown_statistics(
+    person: avatar.Avatar, config: experiment_config.EvaluationConfig
+) -> None:
+    """Insists that a driver can be brought to the avatar's spread, where that is asked for.
+
+    Args:
+      person: The avatar.
+      config: Whose statistics codes are normalised with.
+
+    Raises:
+      ConfigError: nobody knows where the codes of the avatar's pairs lay.
+    """
+    if config.driver_statistics == "driver":
+        person.normalizer.require_statistics()
 
 
 def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
@@ -104,37 +119,20 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     Raises:
       RunError: the mapping has not been trained.
       DataFormatError: there are no held-out frames, or they carry no codes.
+      ConfigError: a driver is to be brought to the spread of pairs that nobody knows.
+      WeightError: the Inception weights cannot be used.
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on evaluation.
     """
     config = resolved.evaluation
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
+    refuse_unknown_statistics(person, config)
+    lpips_params, sets = _load_networks(resolved)
     train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
-    codes, have = driving_codes(test, person.names, resolved)
-    rows = np.flatnonzero(have)[:: config.stride]
-    experiment.refuse_empty(
-        len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
-    )
-    codes, label25 = codes[rows], test.label25[rows]
-    w = person.encode(codes, statistics=driver_statistics(codes, config))
-    truth = image_sequences.Rows(test.image, rows)
-    ours = _render(person, w, label25, resolved, opened)
-    frame_ids = tuple(test.frame_id[row] for row in rows)
-    held_out = evaluation_report.HeldOut(
-        truth_u8=truth,
-        ours_u8=ours,
-        frame_ids=frame_ids,
-        label25=label25,
-        codes_driving=codes,
-        codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
-        code_names=person.names,
-    )
-    train_codes, own_codes = _baseline_codes(train, codes, person.names)
-    nearest = baselines.nearest_frame(train.label25, train_codes, label25, own_codes)
-    nets = ("alex", "vgg") if config.lpips_vgg else ("alex",)
-    if resolved.data.resolution < _MIN_LPIPS_SIDE:
-        nets = ()
+    held_out, rows = _reenact(person, test, resolved, opened)
+    train_codes, own_codes = _baseline_codes(train, test, rows, person.names)
+    nearest = baselines.nearest_frame(train.label25, train_codes, held_out.label25, own_codes)
     metrics = evaluation_report.write_report(
         opened.folder("evaluation"),
         held_out,
@@ -150,10 +148,15 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
             "stride": config.stride,
             "estimator": resolved.estimator.name,
             "training_frames": len(train.frame_id),
+            "nearest_frame_by": "camera and code" if own_codes.shape[1] else "camera",
+            "inception": config.inception,
         },
         fps=config.fps,
-        lpips_params={net: lpips.load_params(net) for net in nets},
+        lpips_params=lpips_params,
+        sets=sets,
     )
+    for line in evaluation_report.describe_codes(metrics):
+        _LOG.info("%s", line)
     info = {"ours": metrics["ours"], "frames": metrics["frames"]}
     completeness.finish(begun, resolved, opened, info)
 
@@ -178,7 +181,50 @@ def _render(
     if size <= resolved.data.cache_limit_mb * 2**20:
         return person.render(w, label25, batch_size=batch_size)
     batches = person.stream(w, label25, batch_size=batch_size)
-    return files.stack_on_disk(opened.folder("evaluation"), batches)
+    return image_sequences.stack_on_disk(opened.folder("evaluation"), batches)
+
+
+def _load_networks(
+    resolved: experiment_config.ExperimentConfig,
+) -> tuple[dict[lpips.NetName, lpips.LpipsParams], evaluation_report.SetNetworks]:
+    """Loads what measures images, before anything is rendered."""
+    config = resolved.evaluation
+    nets: tuple[lpips.NetName, ...] = ("alex", "vgg") if config.lpips_vgg else ("alex",)
+    if resolved.data.resolution < _MIN_LPIPS_SIDE:
+        nets = ()
+    params: dict[lpips.NetName, lpips.LpipsParams] = {net: lpips.load_params(net) for net in nets}
+    return params, evaluation_report.SetNetworks(
+        alexnet=params.get("alex") if config.frechet else None,
+        inception_v3=inception.load_params(config.inception) if config.inception else None,
+    )
+
+
+def _reenact(
+    person: avatar.Avatar,
+    test: frame_table.FrameTable,
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> tuple[evaluation_report.HeldOut, np.ndarray]:
+    """Drives the avatar with the codes of held-out frames; also says which frames those are."""
+    config = resolved.evaluation
+    all_codes, have = driving_codes(test, person.names, resolved)
+    rows = np.flatnonzero(have)[:: config.stride]
+    experiment.refuse_empty(
+        len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
+    )
+    codes, label25 = all_codes[rows], test.label25[rows]
+    w = person.encode(codes, statistics=driver_statistics(all_codes[have], config))
+    ours = _render(person, w, label25, resolved, opened)
+    frame_ids = tuple(test.frame_id[row] for row in rows)
+    return evaluation_report.HeldOut(
+        truth_u8=image_sequences.Rows(test.image, rows),
+        ours_u8=ours,
+        frame_ids=frame_ids,
+        label25=label25,
+        codes_driving=codes,
+        codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
+        code_names=person.names,
+    ), rows
 
 
 def _read_back(
@@ -186,7 +232,14 @@ def _read_back(
     frame_ids: tuple[str, ...],
     names: tuple[str, ...],
     resolved: experiment_config.ExperimentConfig,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Reads codes off the renders; None where an estimator does not look at them."""
+    if resolved.estimator.name == "precomputed":
+        _LOG.warning(
+            'estimator "precomputed" would look up the codes of the held-out frames, not those of '
+            "their renders: code_correlation and code_amplitude are left out"
+        )
+        return None
     estimator = estimators.make_estimator(resolved.estimator)
     with progress.Progress(len(ours), unit="frame", title="read back", every_s=10) as bar:
         readings = estimation.estimate_many(
@@ -201,10 +254,23 @@ def _read_back(
 
 
 def _baseline_codes(
-    train: frame_table.FrameTable, codes: np.ndarray, names: tuple[str, ...]
+    train: frame_table.FrameTable,
+    test: frame_table.FrameTable,
+    rows: np.ndarray,
+    names: tuple[str, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of training and held-out frames; none where only cameras can be compared."""
-    lacking = set(names) - set(train.expression_names)
-    if train.expression is None or not train.has_expression.all() or lacking:
-        return np.zeros((len(train.frame_id), 0), np.float32), np.zeros((len(codes), 0), np.float32)
-    return coefficients.select(train.expression, train.expression_names, names), codes
+    """Stored codes of training and held-out frames; none where only cameras can be compared.
+
+    Both sides come from the capture: readings of one beside stored codes of the other would be
+    far apart for equal faces.
+    """
+    tables = []
+    for table, chosen in ((train, np.arange(len(train.frame_id))), (test, rows)):
+        codes = np.full((len(chosen), 1), np.nan, np.float32)
+        if table.expression is not None and set(names) <= set(table.expression_names):
+            selected = coefficients.select(table.expression, table.expression_names, names)
+            codes = selected[chosen]
+        tables.append(codes)
+    if not all(np.isfinite(codes).all() for codes in tables):
+        tables = [np.zeros((len(codes), 0), np.float32) for codes in tables]
+    return tables[0], tables[1]

@@ -48,8 +48,6 @@ def resolve(config: ml_collections.ConfigDict) -> experiment_config.ExperimentCo
 
     Raises:
       ConfigError: a key is unknown, missing or mistyped, or sections contradict each other.
-
-    Source: ours.
     """
     data = config.get("data")
     if isinstance(data, ml_collections.ConfigDict) and "source" in data and data.source is None:
@@ -77,8 +75,6 @@ def open_run(
     Raises:
       ConfigError: the config is wrong.
       RunError: the folder cannot be used, or belongs to another config.
-
-    Source: ours.
     """
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
@@ -107,8 +103,6 @@ def hold_run(
       ConfigError: the config is wrong.
       RunError: another process works in the folder; or it cannot be used, or belongs to another
         config.
-
-    Source: ours.
     """
     import jax  # as in run_dir: starts the devices
 
@@ -137,8 +131,6 @@ def read_run(
     Raises:
       ConfigError: the config is wrong.
       RunError: the folder belongs to another config.
-
-    Source: ours.
     """
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
@@ -158,8 +150,6 @@ def refuse_unread(
 
     Raises:
       ConfigError: some are not read.
-
-    Source: ours.
     """
     missing = sorted(set(wanted) - set(names))
     if missing:
@@ -180,8 +170,6 @@ def refuse_empty(count: int, *, what: str, fix: str) -> None:
 
     Raises:
       DataFormatError: there is none.
-
-    Source: ours.
     """
     if count < 1:
         raise errors.DataFormatError(f"expected at least one {what}; got none. {fix}")

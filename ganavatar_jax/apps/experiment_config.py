@@ -6,6 +6,7 @@ from typing import Literal
 from ganavatar_jax.apps import startup
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
+from ganavatar_jax.geometry import ffhq_camera
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import backends, gan_config, mapping_config, phase_config
 
@@ -18,11 +19,15 @@ class FrontalConfig:
       count: Latents sampled; frames the estimator cannot read are skipped and counted.
       first_seed: Seed of the first latent; latent i is numpy's RandomState(first_seed + i).
       psi: Truncation; 1 keeps the full variety.
-      cutoff: Rows of ws truncated; 0 means all.
-      radius: Distance of the camera from the world origin, world units.
-      pivot: Point the camera looks at, world units.
-      focal: Normalised focal length.
-      principal_point: Normalised principal point.
+      cutoff: Rows of ws truncated; 0 means all. Fewer than the generator has are refused: a pair
+        holds one w, which would not be that of its image. The original's 14 are all of its 14.
+      camera: "capture" stands as far away as the training cameras and sees with their lens, the
+        medians of both; "fixed" takes radius, focal and principal_point, whose defaults are the
+        original's, for FFHQ's cameras.
+      radius: Distance of the fixed camera from the world origin, world units.
+      pivot: Point the camera looks at, world units; of both.
+      focal: Normalised focal length of the fixed camera.
+      principal_point: Normalised principal point of the fixed camera.
       random_noise: Whether synthesis noise and ray jitter are random (not reproducible in the
         original; keyed by seed here) instead of deterministic.
       latents: "prior" samples latents; "encoder" takes those of training images, where the run
@@ -35,9 +40,10 @@ class FrontalConfig:
     first_seed: int = 0
     psi: float = 0.7
     cutoff: int = 14
-    radius: float = 2.7
+    camera: Literal["capture", "fixed"] = "capture"
+    radius: float = ffhq_camera.RADIUS
     pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    focal: float = 4.2647
+    focal: float = ffhq_camera.FOCAL
     principal_point: tuple[float, float] = (0.5, 0.5)
     random_noise: bool = False
     latents: Literal["prior", "encoder"] = "prior"
@@ -52,6 +58,11 @@ class FrontalConfig:
         if not 0.0 < self.validation_fraction < 1.0:
             raise ValueError(
                 f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}."
+            )
+        if self.cutoff < 0 or self.radius <= 0 or self.focal <= 0:
+            raise ValueError(
+                f"cutoff must not be negative, radius and focal must be positive; got "
+                f"{self.cutoff}, {self.radius} and {self.focal}."
             )
 
 
@@ -70,6 +81,10 @@ class EvaluationConfig:
       stride: Every n-th held-out frame is evaluated.
       fps: Frame rate of the comparison video, frames a second.
       lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
+      frechet: Whether the Frechet distance of AlexNet features between the set of renders and the
+        set of held-out frames is computed. It is not the FID.
+      inception: Inception weights (.npz, made by weight_port) to compute the FID with; None leaves
+        it out. It means little below thousands of frames.
       batch_size: Images rendered at once.
     """
 
@@ -79,6 +94,8 @@ class EvaluationConfig:
     stride: int = 1
     fps: int = 25
     lpips_vgg: bool = True
+    frechet: bool = True
+    inception: str | None = None
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -101,16 +118,25 @@ class RenderTaskConfig:
     Attributes:
       frames: Frames of the turntable video.
       fps: Frame rate, frames a second.
-      radius: Distance of the camera from the world origin, world units.
-      strength: How far each coefficient is pushed in the expression sheet, in standard deviations.
+      radius: Distance of the camera from the world origin, world units; 0 takes the frontal
+        camera's.
+      strength: How far each coefficient is pushed in the expression sheet, in standard deviations
+        of the pairs' codes; in units of the code where the mapping does not know them (imported).
       coefficients: Coefficients shown in the expression sheet; empty takes the most lively ones.
     """
 
     frames: int = 96
     fps: int = 24
-    radius: float = 2.7
+    radius: float = 0.0
     strength: float = 2.5
     coefficients: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.fps < 1 or self.radius < 0:
+            raise ValueError(
+                f"frames and fps must be at least 1, radius not negative; got {self.frames}, "
+                f"{self.fps} and {self.radius}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,18 +204,18 @@ class ExperimentConfig:
     """All sections of a config file.
 
     Attributes:
-      data: Capture and its canonical form.
-      generator: Networks and renderer.
-      discriminator: Discriminator.
-      gan: GAN training.
-      frontal: Frontal sampling.
-      estimator: Expression estimator.
-      mapping: Mapping training.
-      evaluation: Evaluation.
-      render: Videos and sheets.
-      drive: What drives the avatar in the drive task.
-      devices: See apps.startup.
-      parallel: How a step is mapped over devices.
+      data: The capture, its size, background and which frames are held out.
+      generator: Sizes of mapping, synthesis, planes, decoder, super-resolution; the renderer.
+      discriminator: Its sizes and minibatch statistics.
+      gan: GAN training: start, length, rates, regularisers, fades, augmentation.
+      frontal: Latents and camera of the frontal renders.
+      estimator: What reads expression codes off pictures, and how carefully.
+      mapping: The network from code to w, its normalisation and training.
+      evaluation: Which codes drive the held-out frames, and what is measured.
+      render: Turntable and expression sheet.
+      drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      devices: Virtual CPU devices; several processes.
+      parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
     """
@@ -219,6 +245,12 @@ class ExperimentConfig:
             raise ValueError(
                 f"data.resolution, generator.img_resolution and discriminator.img_resolution must "
                 f"be equal; got {sides[0]}, {sides[1]} and {sides[2]}."
+            )
+        if 0 < self.frontal.cutoff < self.generator.num_ws:
+            raise ValueError(
+                f"frontal.cutoff must be 0 (all rows) or at least the generator's "
+                f"{self.generator.num_ws} rows, so that one w gives the image it is stored with; "
+                f"got {self.frontal.cutoff}. Set frontal.cutoff=0."
             )
         _ = self.gan_step  # refuses what does not fit together
 

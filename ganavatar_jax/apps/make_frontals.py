@@ -1,5 +1,6 @@
 """Task make_frontals: sample the generator frontally and read expression codes off the renders."""
 
+import logging
 import pathlib
 from typing import Any
 
@@ -18,12 +19,15 @@ from ganavatar_jax.apps import (
     weights,
 )
 from ganavatar_jax.core import chunks, errors, image_sequences, images, rng
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import estimation, estimators
 from ganavatar_jax.models import encoder, generator, generator_config, mapping
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import progress, run_dir
+
+_LOG = logging.getLogger(__name__)
 
 STAGE = "make_frontals"
 _MIN_PAIRS = 8
@@ -59,8 +63,6 @@ def make_reader(resolved: experiment_config.ExperimentConfig) -> estimation.Esti
     Raises:
       EstimatorError: the estimator cannot be set up.
       ConfigError: mapping.coefficients asks for what it does not read.
-
-    Source: ours.
     """
     estimator = estimators.make_estimator(resolved.estimator)
     experiment.refuse_unread(resolved.mapping.coefficients, estimator.names, resolved.estimator)
@@ -84,15 +86,15 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     begun = completeness.begin(STAGE, resolved, opened)
     g = avatar.load_generator(resolved, opened)
     estimator = make_reader(resolved)
-    seeds = config.first_seed + np.arange(config.count)
-    label25 = avatar.frontal_label25(config)
-    z = _latents(seeds, resolved, opened)
+    label25 = _camera(resolved, opened)
+    z = _latents(resolved, opened)
+    seeds = config.first_seed + np.arange(len(z))
     w, frames = _render(g, z, seeds, label25, config, resolved.generator)
     readings = _read_codes(estimator, frames, seeds)
     found = np.flatnonzero(readings.found)
     if len(found) < _MIN_PAIRS:
         raise errors.EstimatorError(
-            f"the estimator {resolved.estimator.name!r} read {len(found)} of {config.count} "
+            f"the estimator {resolved.estimator.name!r} read {len(found)} of {len(seeds)} "
             f"frontal renders; expected at least {_MIN_PAIRS}. Train the GAN longer (look at "
             f"samples/gan)."
         )
@@ -103,8 +105,9 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         "confidence": readings.confidence[found].astype(np.float32),
         "seed": seeds[found].astype(np.int64),
     }
-    # Latents are independent, so the last pairs are as good a held-out set as any.
-    split = len(found) - max(1, round(len(found) * config.validation_fraction))
+    # No latent comes twice, so the last pairs are as good a held-out set as any.
+    held_out = max(1, round(len(found) * config.validation_fraction))
+    split = max(1, len(found) - held_out)
     expression_pairs.write_pairs(
         prepare_data.dataset_folder(opened),
         {name: values[:split] for name, values in pairs.items()},
@@ -114,9 +117,9 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     )
     spread = readings.codes[found].std(axis=0)
     info: dict[str, Any] = {
-        "sampled": int(config.count),
+        "sampled": len(seeds),
         "read": len(found),
-        "skipped": int(config.count - len(found)),
+        "skipped": len(seeds) - len(found),
         "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
     }
     media.save_png(
@@ -140,11 +143,32 @@ def _read_codes(
         )
 
 
-def _latents(
-    seeds: np.ndarray, resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
-) -> np.ndarray:
-    g_config, gan = resolved.generator, resolved.gan
-    if resolved.frontal.latents == "prior":
+def _camera(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> Float[np.ndarray, "25"]:
+    """Makes the frontal camera; says so where options of it are not looked at."""
+    config, original = resolved.frontal, experiment_config.FrontalConfig()
+    if config.camera == "fixed":
+        return avatar.frontal_label25(config)
+    unused = [
+        name
+        for name in ("radius", "focal", "principal_point")
+        if getattr(config, name) != getattr(original, name)
+    ]
+    if unused:
+        _LOG.warning(
+            "frontal.%s: not used, the camera is the capture's; frontal.camera=fixed takes it",
+            ", frontal.".join(unused),
+        )
+    capture = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
+    return avatar.frontal_label25(config, capture)
+
+
+def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> np.ndarray:
+    """Draws latents, or encodes training images: each image once at most."""
+    g_config, gan, config = resolved.generator, resolved.gan, resolved.frontal
+    if config.latents == "prior":
+        seeds = config.first_seed + np.arange(config.count)
         drawn = [np.random.RandomState(seed).randn(g_config.z_dim) for seed in seeds]
         return np.stack(drawn).astype(np.float32)
     if not gan.reconstruct:
@@ -157,16 +181,23 @@ def _latents(
     table = frame_table.load_split(
         prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
     )
-    # A random frame for every seed, without repetition as long as there are enough frames.
-    order = np.random.default_rng(resolved.frontal.first_seed).permutation(len(table.frame_id))
-    chosen = order[np.arange(len(seeds)) % len(order)]
+    # A random frame for every seed. A second time it would be the same pair: nothing to learn, and
+    # held-out pairs would be among those trained on.
+    order = np.random.default_rng(config.first_seed).permutation(len(table.frame_id))
+    chosen = order[: config.count]
+    if len(chosen) < config.count:
+        _LOG.warning(
+            "frontal.count asks for %d pairs; %d training images give a latent each",
+            config.count,
+            len(chosen),
+        )
 
     @jax.jit
     def encode(e: dict[str, Any], image_u8: jax.Array, label25: jax.Array) -> jax.Array:
         image = images.from_u8(image_u8)
         return encoder.apply(e, image, label25, gan.reconstruction.encoder, z_dim=g_config.z_dim)
 
-    chunk = min(resolved.frontal.batch_size, len(seeds))
+    chunk = min(config.batch_size, len(chosen))
     frames = image_sequences.Rows(table.image, chosen), table.label25[chosen]
     encoded = chunks.map_in_chunks(lambda arrays: encode(e, *arrays), frames, chunk=chunk)
     return np.asarray(encoded)
@@ -198,15 +229,15 @@ def _render(
         return ws[:, 0], out.image
 
     with progress.Progress(
-        config.count, unit="frame", title="frontals", every_s=10, compiles=True
+        len(z), unit="frame", title="frontals", every_s=10, compiles=True
     ) as bar:
 
         def counted(arrays: Any) -> tuple[jax.Array, np.ndarray]:
             w, image = draw(g, *arrays)
             result = w, images.to_u8(image)
-            bar.update(min(len(arrays[0]), config.count - bar.done))
+            bar.update(min(len(arrays[0]), len(z) - bar.done))
             return result
 
-        chunk = min(config.batch_size, config.count)
+        chunk = min(config.batch_size, len(z))
         arrays = (z, seeds.astype(np.int32))
         return chunks.map_in_chunks(counted, arrays, chunk=chunk)

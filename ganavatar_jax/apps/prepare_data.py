@@ -30,8 +30,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
       DataFormatError: the capture breaks its layout.
       RunError: the run folder cannot be used.
-
-    Source: ours.
     """
     with experiment.hold_run(config, workdir, prepares=True) as (resolved, opened):
         prepare(resolved, opened)
@@ -45,8 +43,6 @@ def dataset_folder(opened: run_dir.RunDir) -> pathlib.Path:
 
     Returns:
       The folder.
-
-    Source: ours.
     """
     return opened.folder("dataset")
 
@@ -61,8 +57,6 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
     Raises:
       DataFormatError: the capture breaks its layout, or no frame trains.
       RunError: the folder cannot be written.
-
-    Source: ours.
     """
     from ganavatar_jax.reports import capture_report
 

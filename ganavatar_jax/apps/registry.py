@@ -6,21 +6,37 @@ Every task is a function `run(config: ConfigDict, workdir: pathlib.Path) -> None
 import importlib
 import pathlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import ml_collections
 
 Task = Callable[[ml_collections.ConfigDict, pathlib.Path], None]
 
+
+class Entry(NamedTuple):
+    """One task.
+
+    Attributes:
+      place: Module and function that run it.
+      meaning: What it does, one line for --help.
+    """
+
+    place: str
+    meaning: str
+
+
 DEFAULT = "all"
 TASKS = {
-    "all": "pipeline:run_all",  # the whole method, stage by stage
-    "prepare_data": "prepare_data:run",
-    "train_gan": "train_gan:run",
-    "make_frontals": "make_frontals:run",
-    "train_mapping": "train_mapping:run",
-    "evaluate": "evaluate:run",
-    "render": "render:run",
-    "drive": "drive:run",  # of what `all` has made, with codes of another source
+    "all": Entry("pipeline:run_all", "the whole method: all of the following up to render"),
+    "prepare_data": Entry(
+        "prepare_data:run", "a capture becomes a dataset and a report to look at"
+    ),
+    "train_gan": Entry("train_gan:run", "the generator learns the person's images and cameras"),
+    "make_frontals": Entry("make_frontals:run", "renders from the front, with codes read off them"),
+    "train_mapping": Entry("train_mapping:run", "a network learns from codes what to render"),
+    "evaluate": Entry("evaluate:run", "held-out frames are reenacted, measured and compared"),
+    "render": Entry("render:run", "a turntable video and a sheet of expressions"),
+    "drive": Entry("drive:run", "a finished avatar is driven by another video, pictures or codes"),
 }
 
 
@@ -32,8 +48,6 @@ def load(name: str) -> Task:
 
     Returns:
       The function that runs it.
-
-    Source: ours.
     """
-    module, function = TASKS[name].split(":")
+    module, function = TASKS[name].place.split(":")
     return getattr(importlib.import_module(f"ganavatar_jax.apps.{module}"), function)

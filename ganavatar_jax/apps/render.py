@@ -16,7 +16,9 @@ from ganavatar_jax.apps import (
     prepare_data,
 )
 from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
+from ganavatar_jax.faces import coefficients
 from ganavatar_jax.geometry import cameras, trajectories
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import run_dir
@@ -36,8 +38,6 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Raises:
       RunError: the mapping has not been trained.
-
-    Source: ours.
     """
     with experiment.hold_run(config, workdir) as (resolved, opened):
         render(resolved, opened)
@@ -52,21 +52,23 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
 
     Raises:
       RunError: the mapping has not been trained.
-
-    Source: ours.
+      DataFormatError: no held-out frame has a code.
+      ConfigError: a driver is to be brought to the spread of pairs that nobody knows.
     """
     config = resolved.render
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
+    evaluate.refuse_unknown_statistics(person, resolved.evaluation)
     folder = opened.folder("samples", "render")
-    intrinsics = cameras.from_label25(jnp.asarray(person.frontal_label25)).intrinsics
-    path = trajectories.orbit(config.frames, radius=config.radius, intrinsics=intrinsics)
-    labels = np.asarray(cameras.to_label25(path))
+    labels = turntable(config, person.frontal_label25)
     table = frame_table.load_split(
         prepare_data.dataset_folder(opened), "test", cache_limit_mb=resolved.data.cache_limit_mb
     )
     codes, have = evaluate.driving_codes(table, person.names, resolved)
     codes = codes[have]
+    experiment.refuse_empty(
+        len(codes), what="held-out frame with a code", fix="Check data.split and the codes."
+    )
     statistics = evaluate.driver_statistics(codes, resolved.evaluation)
     driven = person.encode(codes[np.arange(config.frames) % len(codes)], statistics=statistics)
     turning = person.render(driven, labels)
@@ -75,9 +77,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
         (media.upscale(frame, min_side_px=256) for frame in turning),
         fps=config.fps,
     )
-    neutral = np.repeat(
-        person.encode(np.asarray(person.normalizer.mean)[None]), _TURN_VIEWS, axis=0
-    )
+    neutral = np.repeat(person.encode(person.neutral_code[None]), _TURN_VIEWS, axis=0)
     views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
     around = person.render(neutral, views)
     media.save_png(
@@ -88,11 +88,51 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     completeness.finish(begun, resolved, opened, {"frames": config.frames})
 
 
+def turntable(
+    config: experiment_config.RenderTaskConfig, frontal_label25: Float[np.ndarray, "25"]
+) -> Float[np.ndarray, "f 25"]:
+    """Walks a camera around the head that starts as the frontal one.
+
+    Args:
+      config: Number of frames, and a distance other than the frontal camera's.
+      frontal_label25: The camera the avatar's mapping was trained with.
+
+    Returns:
+      One camera a frame.
+    """
+    intrinsics = cameras.from_label25(jnp.asarray(frontal_label25)).intrinsics
+    radius = config.radius or float(np.linalg.norm(frontal_label25[3:12:4]))
+    path = trajectories.orbit(config.frames, radius=radius, intrinsics=intrinsics)
+    return np.asarray(cameras.to_label25(path))
+
+
+def sheet_codes(
+    person: avatar.Avatar, moved: Sequence[int], steps: Float[np.ndarray, " s"]
+) -> Float[np.ndarray, "s e"]:
+    """Pushes some coefficients from low to high, the others at their mean.
+
+    Args:
+      person: The avatar.
+      moved: Columns of the code.
+      steps: How far, in standard deviations of the pairs; in code units where nobody knows these.
+
+    Returns:
+      One code a step. ARKit's weights are at least 0; other coefficients may have any sign.
+    """
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
+    codes = np.repeat(np.asarray(person.neutral_code)[None], len(steps), axis=0)
+    for column in moved:
+        pushed = codes[:, column] + steps * std[column]
+        weight = person.names[column] in coefficients.ARKIT_NAMES
+        codes[:, column] = np.maximum(pushed, 0.0) if weight else pushed
+    return codes
+
+
 def _expression_sheet(
     person: avatar.Avatar, config: experiment_config.RenderTaskConfig
 ) -> np.ndarray:
-    """Pushes one row's coefficients from low to high, the others at their mean."""
-    mean, std = np.asarray(person.normalizer.mean), np.asarray(person.normalizer.std)
+    """Shows `sheet_codes` of the most lively coefficients, or of those asked for."""
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     unknown = [name for name in config.coefficients if name not in person.names]
     if unknown:
         raise errors.ConfigError(
@@ -105,13 +145,12 @@ def _expression_sheet(
     steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
     rows = []
     for label in config.coefficients or order:
-        moved = columns[label]
-        codes = np.repeat(mean[None], _SHEET_COLUMNS, axis=0)
-        codes[:, moved] = np.maximum(codes[:, moved] + steps[:, None] * std[moved], 0.0)
-        camera = np.repeat(person.frontal_label25[None], _SHEET_COLUMNS, axis=0)
-        rows.append(person.render(person.encode(codes), camera))
+        # What is asked for is shown: no limit.
+        w = person.encode(sheet_codes(person, columns[label], steps), limit=None)
+        rows.append(person.render(w, person.frontal_label25))
     stacked = np.stack(rows)
-    pictures = {f"{step:+.1f} std": stacked[:, i] for i, step in enumerate(steps)}
+    unit = "" if person.code_std is None else " std"
+    pictures = {f"{step:+.1f}{unit}": stacked[:, i] for i, step in enumerate(steps)}
     return media.contact_sheet(pictures, row_labels=tuple(config.coefficients or order))
 
 

@@ -84,8 +84,6 @@ def dataset_path(opened: run_dir.RunDir) -> pathlib.Path:
 
     Returns:
       The folder.
-
-    Source: ours.
     """
     return opened.path / "dataset"
 
@@ -99,8 +97,6 @@ def export_path(opened: run_dir.RunDir, name: str) -> pathlib.Path:
 
     Returns:
       The file.
-
-    Source: ours.
     """
     return opened.path / "checkpoints" / "export" / name
 
@@ -180,8 +176,9 @@ def _take_for_gan(resolved: Config) -> tuple[str, ...]:
 
 
 def _take_for_frontals(resolved: Config) -> tuple[str, ...]:
-    encoded = ("encoder", "dataset") if resolved.frontal.latents == "encoder" else ()
-    return ("generator", *encoded, "estimator")
+    encoded = resolved.frontal.latents == "encoder"
+    dataset = ("dataset",) if encoded or resolved.frontal.camera == "capture" else ()
+    return ("generator", *(("encoder",) if encoded else ()), *dataset, "estimator")
 
 
 def _take_for_render(resolved: Config) -> tuple[str, ...]:
@@ -256,8 +253,6 @@ def find_earlier(name: str, resolved: Config) -> list[str]:
 
     Returns:
       Their names, in the order they run.
-
-    Source: ours.
     """
     found: set[str] = set()
     due = [name]
@@ -278,8 +273,6 @@ def options_of(name: str, config_json: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Dotted key -> value.
-
-    Source: ours.
     """
     stage = STAGES[name]
     return identity.select_options(config_json, stage.options, without=stage.without)

@@ -56,8 +56,6 @@ def export_folder(opened: run_dir.RunDir) -> pathlib.Path:
 
     Returns:
       The folder, in the layout that gan.init takes.
-
-    Source: ours.
     """
     return opened.folder("checkpoints", "export")
 
@@ -73,8 +71,6 @@ def lay_out(resolved: experiment_config.ExperimentConfig) -> parallel.Layout:
 
     Raises:
       ConfigError: the batch cannot be shared out to the devices.
-
-    Source: ours.
     """
     layout = parallel.make_layout(resolved.parallel)
     resolved.gan_step.check_devices(layout.mesh.size, layout.backend)
@@ -272,8 +268,6 @@ def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object
 
     Returns:
       JSON-serialisable facts.
-
-    Source: ours.
     """
     return {
         "commit": environment.describe_commit(),

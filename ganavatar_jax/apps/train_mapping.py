@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
-from ganavatar_jax.core import portable, rng
+from ganavatar_jax.core import chunks, errors, portable, rng
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import coefficients, normalization
 from ganavatar_jax.models import expression_mapping
@@ -43,6 +43,13 @@ class _Pairs:
     w: np.ndarray
     code: np.ndarray
 
+    @classmethod
+    def from_stored(
+        cls, split: dict[str, Any], normalizer: normalization.CodeNormalizer
+    ) -> "_Pairs":
+        codes = coefficients.select(split["code"], split["names"], normalizer.names)
+        return cls(split["image"], split["w"], np.asarray(normalizer.apply(codes), np.float32))
+
     def batch(self, rows: np.ndarray, shared: dict[str, Any]) -> dict[str, Any]:
         return {
             "image_u8": self.image[rows],
@@ -71,25 +78,18 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     stored = {s: expression_pairs.load_pairs(folder, s) for s in ("train", "validation")}
     experiment.refuse_unread(config.coefficients, stored["train"]["names"], resolved.estimator)
     normalizer = _fit_normalizer(stored["train"], config)
-    pairs = {
-        name: _Pairs(
-            split["image"],
-            split["w"],
-            np.asarray(
-                normalizer.apply(
-                    coefficients.select(split["code"], split["names"], normalizer.names)
-                ),
-                np.float32,
-            ),
-        )
-        for name, split in stored.items()
-    }
+    pairs = {name: _Pairs.from_stored(split, normalizer) for name, split in stored.items()}
     w_dim = pairs["train"].w.shape[1]
     mean_w = pairs["train"].w.mean(axis=0) if config.center_on_mean else np.zeros(w_dim)
     label25 = stored["train"]["metadata"]["label25"]
+    spread = normalizer.require_statistics().normalized_std
     shared = {
         "mean_w": jnp.asarray(mean_w, jnp.float32),
         "label25": jnp.asarray(label25, jnp.float32),
+        # Noise is in normalised units; what is fed raw has none of its own.
+        "code_spread": jnp.asarray(
+            spread if config.normalization == "none" else np.ones_like(spread), jnp.float32
+        ),
     }
     params = expression_mapping.init(
         jax.random.key(config.seed),
@@ -121,10 +121,10 @@ def _fit_normalizer(
 ) -> normalization.CodeNormalizer:
     names = config.coefficients or coefficients.driving(pairs["names"])
     codes = coefficients.select(pairs["code"], pairs["names"], names)
-    if config.normalization == "none":
-        size = len(names)
-        return normalization.CodeNormalizer(
-            tuple(names), np.zeros(size), np.eye(size), np.eye(size)
+    if config.components > len(names):
+        raise errors.ConfigError(
+            f"mapping.components: expected at most the {len(names)} coefficients of the code; got "
+            f"{config.components}. Set it to 0 to keep all."
         )
     return normalization.fit(
         codes, names, method=config.normalization, components=config.components or None
@@ -187,22 +187,22 @@ def _optimize(
 def _validator(
     g: Any, pairs: _Pairs, shared: dict[str, Any], resolved: experiment_config.ExperimentConfig
 ):
+    """Makes the function that gives the mean losses over all held-out pairs."""
     config = resolved.mapping
-    size = min(config.batch_size, len(pairs.w))
-    count = len(pairs.w) // size
     photometric = config.steps > 0
 
     @jax.jit
     def evaluate(params: Any, g: Any, batch: dict[str, Any]) -> dict[str, jax.Array]:
-        return mapping_step.losses(
+        return mapping_step.pair_losses(
             params, g, batch, config=config, g_config=resolved.generator, photometric=photometric
         )
 
     def validate(params: Any) -> dict[str, float]:
-        values = [
-            evaluate(params, g, pairs.batch(np.arange(i * size, (i + 1) * size), shared))
-            for i in range(count)
-        ]
-        return {k: float(np.mean([v[k] for v in values])) for k in values[0]}
+        values = chunks.map_in_chunks(
+            lambda rows: evaluate(params, g, pairs.batch(rows, shared)),
+            np.arange(len(pairs.w)),
+            chunk=config.batch_size,
+        )
+        return {k: float(np.mean(v, dtype=np.float64)) for k, v in values.items()}
 
     return validate

@@ -42,8 +42,6 @@ def locate(init: str) -> pathlib.Path:
 
     Raises:
       WeightError: there is no such folder.
-
-    Source: ours.
     """
     root = pathlib.Path(str(importlib.resources.files("ganavatar_jax") / "assets" / "weights"))
     shipped = sorted(path.name for path in root.glob("*") if path.is_dir())
@@ -68,8 +66,6 @@ def load_network(path: pathlib.Path, abstract: Any) -> dict[str, Any]:
 
     Raises:
       WeightError: the file is damaged, or tensors are missing, unexpected or misshapen.
-
-    Source: ours.
     """
     variables, _ = portable.load_params(path)
     # Weights may ship in half precision.
@@ -114,8 +110,6 @@ def load_start(
     Raises:
       WeightError: there is no such start, or it does not fit the run's networks, or was trained
         with other options that decide what its numbers mean.
-
-    Source: ours.
     """
     folder = locate(init)
     key = jax.random.key(0)
@@ -145,8 +139,6 @@ def abstract_encoder(
 
     Returns:
       Its variables as shapes, without probes.
-
-    Source: ours.
     """
     return jax.eval_shape(
         lambda k: encoder.init(k, config, resolution=g.img_resolution, z_dim=g.z_dim),
@@ -226,8 +218,6 @@ def save_networks(
 
     Raises:
       RunError: the files cannot be written.
-
-    Source: ours.
     """
     parts: list[tuple[str, str, dict[str, Any], Any]] = [(GENERATOR, "generator", g_ema, g_config)]
     if d is not None:

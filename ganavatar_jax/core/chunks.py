@@ -25,8 +25,6 @@ def map_in_chunks(function: Callable[[PyTree], PyTree], arrays: PyTree, *, chunk
 
     Raises:
       ValueError: there are no frames, leading axes differ, or chunk is below 1.
-
-    Source: ours.
     """
     counts = {leaf.shape[0] for leaf in jax.tree.leaves(arrays)}
     if len(counts) != 1 or 0 in counts or chunk < 1:

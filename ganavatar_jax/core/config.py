@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import ml_collections
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import config_schema, errors
 
 _T = TypeVar("_T")
 _SECTIONS = (Mapping, ml_collections.ConfigDict)  # a ConfigDict is no Mapping
@@ -35,8 +35,6 @@ def resolve(
     Raises:
       ConfigError: a key is unknown or missing, or a value has the wrong type; or the
         dataclass's own `__post_init__` refused the values with a ValueError.
-
-    Source: ours.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
@@ -68,8 +66,6 @@ def to_dict(config: Any) -> dict[str, Any]:
 
     Returns:
       Nested dicts of plain values.
-
-    Source: ours.
     """
     return dataclasses.asdict(config)
 
@@ -113,14 +109,8 @@ def _coerce_union(options: tuple[Any, ...], value: Any, path: str) -> Any:
     for option in options:
         if dataclasses.is_dataclass(option) and isinstance(value, _SECTIONS):
             return _coerce(option, value, path)
-    names = " or ".join(_name(o) for o in options)
+    names = " or ".join(config_schema.type_text(option) for option in options)
     raise _mistyped(path, names, value)
-
-
-def _name(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(repr(word) for word in typing.get_args(hint))
-    return getattr(hint, "__name__", str(hint))
 
 
 def _coerce_tuple(args: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:

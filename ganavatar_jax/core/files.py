@@ -1,7 +1,7 @@
 """Files that are either whole or absent: written beside their place, then renamed into it.
 
-A run may be killed at any moment; a reader must never meet half a file. The only other module of
-core that touches the disk is `portable`.
+A run may be killed at any moment; a reader must never meet half a file. Light to import: the
+program starts with it.
 """
 
 import contextlib
@@ -10,10 +10,7 @@ import os
 import pathlib
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-
-import numpy as np
-from jaxtyping import UInt8  # core.arrays would import JAX, before it is known to be needed
+from collections.abc import Iterator
 
 from ganavatar_jax.core import errors
 
@@ -35,8 +32,6 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     Raises:
       RunError: the folder cannot be made, the file cannot be written (a full disk), or it cannot
         be moved into place. Other errors of the block, e.g. of what it reads, pass as they are.
-
-    Source: ours.
     """
     target = pathlib.Path(path)
     # Not the process number: containers that share a folder may share it.
@@ -64,8 +59,6 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
 
     Raises:
       RunError: the file cannot be written.
-
-    Source: ours.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomic_path(path) as temporary:
@@ -83,8 +76,6 @@ def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       RunError: a file is in the way, or there is no permission.
-
-    Source: ours.
     """
     folder = pathlib.Path(path)
     try:
@@ -111,8 +102,6 @@ def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       RunError: a file is in the way, or there is no permission.
-
-    Source: ours.
     """
     folder = make_folder(pathlib.Path(path).expanduser().absolute())
     try:
@@ -120,40 +109,6 @@ def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
             return folder
     except OSError as error:
         raise write_error(folder, error) from error
-
-
-def stack_on_disk(
-    folder: str | os.PathLike[str], parts: Iterable[np.ndarray]
-) -> UInt8[np.ndarray, "..."]:
-    """Joins arrays in a file without a name, which is gone when nothing refers to the result.
-
-    Args:
-      folder: Where there is room; made if missing.
-      parts: At least one array of bytes; equal but for their lengths.
-
-    Returns:
-      The arrays one after the other, read-only: memory holds what is looked at, as long as there
-      is room.
-
-    Raises:
-      RunError: the disk is full, or the folder cannot be written.
-
-    Source: ours.
-    """
-    count, shape = 0, ()
-    try:
-        file = tempfile.TemporaryFile(dir=make_folder(folder))
-    except OSError as error:
-        raise write_error(folder, error) from error
-    with file:
-        for part in parts:
-            count, shape = count + len(part), part.shape[1:]
-            try:
-                file.write(np.ascontiguousarray(part, np.uint8).data)
-                file.flush()
-            except OSError as error:
-                raise write_error(folder, error) from error
-        return np.memmap(file, np.uint8, mode="r", shape=(count, *shape))
 
 
 def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError:
@@ -165,8 +120,6 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> errors.RunError
 
     Returns:
       The error to raise.
-
-    Source: ours.
     """
     return errors.RunError(
         f"{os.fspath(path)}: cannot be written ({error.strerror or error}); check the permissions "

@@ -4,11 +4,14 @@ A capture may hold more frames than memory does. What works on all of them takes
 array, or anything that is indexed like one along its first axis and reads what it is asked for.
 """
 
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Int, UInt8
 
 
@@ -62,8 +65,6 @@ def iterate(images: Images, *, size: int = 32) -> Iterator[UInt8[np.ndarray, "h 
 
     Yields:
       The images in their order.
-
-    Source: ours.
     """
     for start in range(0, len(images), size):
         yield from images[start : start + size]
@@ -78,9 +79,39 @@ def spread_evenly(count: int, *, most: int) -> Int[np.ndarray, " n"]:
 
     Returns:
       Their numbers, rising; all of them up to `most`.
-
-    Source: ours.
     """
     if count <= most:
         return np.arange(count)
     return np.round(np.linspace(0, count - 1, most)).astype(np.int64)
+
+
+def stack_on_disk(
+    folder: str | os.PathLike[str], parts: Iterable[np.ndarray]
+) -> UInt8[np.ndarray, "..."]:
+    """Joins arrays in a file without a name, which is gone when nothing refers to the result.
+
+    Args:
+      folder: Where there is room; made if missing.
+      parts: At least one array of bytes; equal but for their lengths.
+
+    Returns:
+      The arrays one after the other, read-only: memory holds what is looked at, as long as there
+      is room.
+
+    Raises:
+      RunError: the disk is full, or the folder cannot be written.
+    """
+    count, shape = 0, ()
+    try:
+        file = tempfile.TemporaryFile(dir=files.make_folder(folder))
+    except OSError as error:
+        raise files.write_error(folder, error) from error
+    with file:
+        for part in parts:
+            count, shape = count + len(part), part.shape[1:]
+            try:
+                file.write(np.ascontiguousarray(part, np.uint8).data)
+                file.flush()
+            except OSError as error:
+                raise files.write_error(folder, error) from error
+        return np.memmap(file, np.uint8, mode="r", shape=(count, *shape))

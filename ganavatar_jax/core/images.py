@@ -56,8 +56,6 @@ def make_grid(
 
     Raises:
       ValueError: columns is not positive or there is no image.
-
-    Source: ours.
     """
     count, height, width, channels = images_u8.shape
     if columns < 1 or count < 1:

@@ -118,8 +118,6 @@ def identify(path: str | os.PathLike[str], *, thorough: bool) -> str | None:
     Returns:
       Hexadecimal SHA-256, of the header's checksums and metadata but for where the weights come
       from; None where there is no such file, or it is damaged.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     try:

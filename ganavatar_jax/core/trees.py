@@ -51,8 +51,6 @@ def flatten_names(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
     Returns:
       Pairs (dotted name, leaf).
-
-    Source: ours.
     """
     for key, value in tree.items():
         name = f"{prefix}.{key}" if prefix else str(key)
@@ -70,8 +68,6 @@ def unflatten_names(flat: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Nested dicts; the inverse of `flatten_names`.
-
-    Source: ours.
     """
     tree: dict[str, Any] = {}
     for name, value in flat.items():

@@ -90,8 +90,6 @@ def resolve_background(
     Raises:
       DataFormatError: a background is wanted that this capture cannot be given: it has no alpha,
         nothing says what is there now, or transparent images are to be kept as they are.
-
-    Source: ours.
     """
     stored = capture.background
     if config.source_background != "auto" and stored != "straight":

@@ -6,6 +6,8 @@
 import dataclasses
 from typing import Literal
 
+from ganavatar_jax.geometry import ffhq_camera
+
 Background = Literal["white", "black", "keep"]
 # What lies behind the head in the images as they are stored; see `canonicalize`.
 SourceBackground = Literal["auto", "white", "black", "scene"]
@@ -196,7 +198,7 @@ class DataConfig:
       align: How cameras come into the head frame.
       crop: How images become square; "head" cuts around the head, "auto" does so where images are
         not square or of several sizes.
-      crop_extent: Side of a "head" crop at the head's distance, world units.
+      crop_extent: Side of a "head" crop at the head's distance, world units; what FFHQ crops show.
       background: Colour behind the head in the training images; "keep" leaves it as stored.
       source_background: Colour behind the head in the stored images; "auto" asks meta.json, and
         "scene" means that a real background is still there, to be removed by alpha.
@@ -210,13 +212,13 @@ class DataConfig:
     """
 
     source: str
-    resolution: int
+    resolution: int = 512
     format: FormatName = "eg3d"
     reader: ReaderConfig = dataclasses.field(default_factory=ReaderConfig)
     video: VideoConfig = dataclasses.field(default_factory=VideoConfig)
     align: AlignConfig = dataclasses.field(default_factory=AlignConfig)
     crop: Literal["auto", "none", "center", "head"] = "auto"
-    crop_extent: float = 0.633  # 2.7 / 4.2647: what FFHQ crops show at the head's distance
+    crop_extent: float = ffhq_camera.EXTENT
     background: Background = "keep"
     source_background: SourceBackground = "auto"
     linear_light: bool = False

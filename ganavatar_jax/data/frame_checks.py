@@ -86,8 +86,6 @@ def cut_share(alpha: UInt8[np.ndarray, "h w"]) -> float:
 
     Returns:
       The largest covered share of one of the three borders; the neck may leave below.
-
-    Source: ours.
     """
     return float(max((side > 127).mean() for side in (alpha[0], alpha[:, 0], alpha[:, -1])))
 
@@ -125,8 +123,6 @@ def find_jumps(turns: Float[np.ndarray, " f"]) -> Bool[np.ndarray, " f"]:
 
     Returns:
       Whether each frame comes after a jump.
-
-    Source: ours.
     """
     usual = np.median(turns[turns > 0]) if (turns > 0).any() else 0.0
     return turns > max(_JUMP_DEG, _JUMP_TIMES * usual)
@@ -149,8 +145,6 @@ def find_flags(
 
     Returns:
       For each frame, some of "blur", "alpha holes", "head cut off" and "pose jump".
-
-    Source: ours.
     """
     marks = {
         "blur": sharp < _BLURRED * np.median(sharp),

@@ -73,8 +73,6 @@ def load_split(
 
     Raises:
       DataFormatError: there is no dataset, no such split, or a record of it is damaged.
-
-    Source: ours.
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
     metadata = storage.read_metadata(builder)
@@ -97,6 +95,26 @@ def load_split(
         background=metadata["background"],
         **columns,
     )
+
+
+def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarray, "f 25"]:
+    """Reads the cameras of a split alone.
+
+    Args:
+      dataset_dir: Where `gan_frames.prepare` put the dataset.
+      split: "train" or "test".
+
+    Returns:
+      Cameras, in the capture's order.
+
+    Raises:
+      DataFormatError: there is no dataset, no such split, or a record of it is damaged.
+    """
+    builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
+    features = ("image", "alpha") if storage.read_metadata(builder)["has_alpha"] else ("image",)
+    return _read_columns(storage.open_split(builder, split, images=features), {}, codes=0)[
+        "label25"
+    ]
 
 
 def _read_columns(

@@ -25,11 +25,11 @@ from ganavatar_jax.data import (
     records,
 )
 from ganavatar_jax.data.formats import json_files, reader_table
-from ganavatar_jax.geometry import point_models, similarity, triangulation
+from ganavatar_jax.geometry import ffhq_camera, point_models, similarity, triangulation
 
 _FEWEST_VIEWS = 3
 _FRONT_DEG = 50.0  # Beyond, the detector guesses the hidden half of the face.
-# What a look at the numbers can tell to be wrong, in world units of a 2.7-unit camera distance.
+# What a look at the numbers can tell to be wrong, in world units.
 _LARGEST_RESIDUAL = 0.03
 _DISTANCES = (1.5, 6.0)
 _LARGEST_OUTSIDE = 0.02
@@ -132,8 +132,6 @@ def resolve_method(config: data_config.DataConfig) -> str:
     Returns:
       "none" for layouts whose cameras are in the head frame, "auto" for the others; or the method
       that was asked for.
-
-    Source: ours.
     """
     if config.align.method != "default":
         return config.align.method
@@ -357,8 +355,8 @@ def _warnings(capture: records.Capture, report: Report, box_side: float) -> tupl
     distance = float(np.median(np.linalg.norm(centers, axis=1)))
     if not _DISTANCES[0] <= distance <= _DISTANCES[1]:
         found.append(
-            f"cameras stand {distance:.2f} units from the head (median); 2.7 is usual. Set "
-            "data.align.method=auto, or data.align.scale."
+            f"cameras stand {distance:.2f} units from the head (median); {ffhq_camera.RADIUS} is "
+            "usual. Set data.align.method=auto, or data.align.scale."
         )
     if capture.has_alpha:
         shares = []

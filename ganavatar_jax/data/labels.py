@@ -51,8 +51,6 @@ def find_not_finite(values: list[int | float]) -> int | None:
 
     Returns:
       Position of the first NaN, infinity or number beyond 1e30; None when there is none.
-
-    Source: ours.
     """
     return next((i for i, value in enumerate(values) if not abs(value) < _LARGEST_NUMBER), None)
 
@@ -65,8 +63,6 @@ def find_no_number(values: list[Any]) -> int | None:
 
     Returns:
       Position of the first entry that is neither an integer nor a float; None when there is none.
-
-    Source: ours.
     """
     return next((i for i, value in enumerate(values) if type(value) not in (int, float)), None)
 

@@ -1,9 +1,9 @@
 """The alignment the paper rejects: every image is moved and scaled until its landmarks fit.
 
 Each frame is cropped so that its landmarks lie where the mean head has them for an ideal camera of
-the same direction, and is given that ideal camera: radius 2.7, focal length 4.2647, looking at the
-origin. Expressions and detector noise then move the head from frame to frame while cameras claim
-that it stands still. Kept for the ablation.
+the same direction, and is given that ideal camera: that of FFHQ crops, looking at the origin.
+Expressions and detector noise then move the head from frame to frame while cameras claim that it
+stands still. Kept for the ablation.
 
 Source: GAN-Avatar (Kabadayi et al. 2024), section on data alignment; FFHQ's cropping in EG3D.
 """
@@ -14,9 +14,7 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.data import cropping, head_landmarks, records
-from ganavatar_jax.geometry import triangulation
-
-_RADIUS, _FOCAL = 2.7, 4.2647  # of FFHQ labels
+from ganavatar_jax.geometry import ffhq_camera, triangulation
 
 
 def normalize(
@@ -53,9 +51,11 @@ def normalize(
 def _normalize_frame(
     frame: records.FrameReference, seen_px: np.ndarray, mean: np.ndarray
 ) -> records.FrameReference:
+    """Crops a frame where its landmarks have the mean head's size and place in the ideal camera."""
     pose = frame.label25[:16].reshape(4, 4).astype(np.float64)
-    pose[:3, 3] = -_RADIUS * pose[:3, 2]
-    intrinsics = np.array([[_FOCAL, 0.0, 0.5], [0.0, _FOCAL, 0.5], [0.0, 0.0, 1.0]])
+    pose[:3, 3] = -ffhq_camera.RADIUS * pose[:3, 2]
+    focal = ffhq_camera.FOCAL
+    intrinsics = np.array([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
     ideal = triangulation.project(mean, pose[None], intrinsics[None])[0][0]
     ideal_mean, seen_mean = ideal.mean(axis=0), seen_px.mean(axis=0)
     centred = ideal - ideal_mean

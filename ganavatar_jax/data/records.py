@@ -73,8 +73,6 @@ class FrameReference:
 
         Raises:
           DataFormatError: the image or alpha file is damaged.
-
-        Source: ours.
         """
         image, alpha = self.read_pixels()
         return Frame(

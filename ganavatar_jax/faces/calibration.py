@@ -67,8 +67,6 @@ def load(name_or_path: str | os.PathLike[str]) -> Calibration:
     Raises:
       EstimatorError: there is no such calibration.
       DataFormatError: the file breaks the format.
-
-    Source: ours.
     """
     shipped = _ASSETS.get(os.fspath(name_or_path))
     if shipped is not None:
@@ -91,8 +89,6 @@ def digest(name_or_path: str | os.PathLike[str]) -> str | None:
 
     Returns:
       Hexadecimal SHA-256; None where there is no such file.
-
-    Source: ours.
     """
     shipped = _ASSETS.get(os.fspath(name_or_path))
     if shipped is None:
@@ -111,8 +107,6 @@ def save(path: str | os.PathLike[str], calibration: Calibration, *, digits: int 
 
     Raises:
       RunError: the file cannot be written.
-
-    Source: ours.
     """
 
     def line(values: Any) -> str:

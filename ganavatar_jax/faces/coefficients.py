@@ -43,8 +43,6 @@ def select(
 
     Raises:
       ValueError: a wanted name is not among `names`.
-
-    Source: ours.
     """
     return codes[..., indices(names, wanted)]
 
@@ -61,8 +59,6 @@ def indices(names: Sequence[str], wanted: Sequence[str]) -> Int[np.ndarray, " k"
 
     Raises:
       ValueError: a wanted name is not among `names`.
-
-    Source: ours.
     """
     position = {name: index for index, name in enumerate(names)}
     missing = [name for name in wanted if name not in position]
@@ -85,8 +81,6 @@ def shared(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
 
     Returns:
       The members of `names` that are in `others`.
-
-    Source: ours.
     """
     known = set(others)
     return tuple(name for name in names if name in known)
@@ -101,8 +95,6 @@ def driving(names: Sequence[str]) -> tuple[str, ...]:
     Returns:
       Those that ARKit has too, so that any source of ARKit weights can drive the avatar; all of
       them where there are none (Deep3DFace or FLAME codes).
-
-    Source: ours.
     """
     return shared(names, ARKIT_NAMES) or tuple(names)
 
@@ -119,8 +111,6 @@ def mirror(codes: Float[np.ndarray, "*b e"], names: Sequence[str]) -> Float[np.n
 
     Raises:
       ValueError: a name's other side is not among `names`.
-
-    Source: ours.
     """
     return select(codes, names, [other_side(name) for name in names])
 
@@ -133,8 +123,6 @@ def other_side(name: str) -> str:
 
     Returns:
       The name with Left and Right exchanged; unchanged when it has no side.
-
-    Source: ours.
     """
     for side, other in (("Left", "Right"), ("Right", "Left")):
         if name.endswith(side):

@@ -132,8 +132,6 @@ def load(path: str | pathlib.Path) -> deep3d_network.Variables:
 
     Raises:
       WeightError: the file is missing, damaged, or holds another network.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     if path.suffix == ".pth":

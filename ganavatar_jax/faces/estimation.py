@@ -72,8 +72,6 @@ def estimate_many(
 
     Raises:
       ValueError: there are more or fewer frame names than images.
-
-    Source: ours.
     """
     codes, confidence, found = [], [], []
     unread = np.full(len(estimator.names), np.nan, np.float32)

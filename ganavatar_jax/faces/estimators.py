@@ -18,8 +18,6 @@ def make_estimator(config: estimator_config.EstimatorConfig) -> estimation.Estim
       EstimatorError: the model or codes file is missing or wrong.
       WeightError: brought weights are damaged or of another kind.
       DataFormatError: the codes file breaks its format.
-
-    Source: ours.
     """
     # Imported here: codes from a file need no face networks.
     if config.name == "mediapipe":
@@ -48,8 +46,6 @@ def identify(config: estimator_config.EstimatorConfig) -> str | None:
 
     Returns:
       Hexadecimal SHA-256 of the files; None where one of them is not there, which is not fetched.
-
-    Source: ours.
     """
     digests: dict[str, str | None] = {}
     if config.name == "precomputed":

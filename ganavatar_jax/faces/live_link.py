@@ -57,8 +57,6 @@ def load(path: str | os.PathLike[str]) -> Recording:
 
     Raises:
       DataFormatError: the file breaks its layout; names the line.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     try:

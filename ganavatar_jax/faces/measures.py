@@ -51,8 +51,6 @@ def measure(landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " 12"]:
       Inner and outer lip distance, mouth width, chin below the nose, mouth corners above the
       middle of the lips, lid gaps, brows above the eyes, inner brows above the nose bridge, and
       the distance of the inner brows.
-
-    Source: ours.
     """
     points = landmarks.astype(np.float64)
     unit = _distance(points, _RIGHT_EYE_OUTER, _LEFT_EYE_OUTER)

@@ -87,8 +87,6 @@ def find(
     Raises:
       EstimatorError: there is no such file, or its sha256 is wrong; says how to get it.
       RunError: the cache folder cannot be written.
-
-    Source: ours.
     """
     named = path or os.environ.get(model.env_var)
     if named:

@@ -1,9 +1,12 @@
 """Brings expression codes to comparable scale, as input of the mapping network.
 
 Coefficients differ a hundredfold in spread (MediaPipe's cheekPuff stays below 0.001). Either each
-is standardised, or their principal components are. Fitted on training codes, kept beside the
-network, applied to any code with the same names. `apply` uses operators only, so it also works on
-traced JAX arrays.
+is standardised, or their principal components are, or they are fed as they are. Fitted on training
+codes, kept beside the network, applied to any code with the same names. `apply` uses operators
+only, so it also works on traced JAX arrays.
+
+What the map does to a code, and where the codes of the pairs lay, are two things: raw codes are
+mapped by the identity, and have a mean and a spread all the same. `CodeStatistics` says the second.
 """
 
 import dataclasses
@@ -15,26 +18,82 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Array, Float
 
+_STATISTICS = {"mean": "code_mean", "std": "code_std", "normalized_std": "normalized_std"}
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeStatistics:
+    """Where the codes lay that a network was trained on.
+
+    Attributes:
+      mean: Mean of each coefficient, code units.
+      std: Standard deviation of each coefficient (divisor n), code units.
+      normalized_std: Standard deviation of each normalised code.
+    """
+
+    mean: Float[np.ndarray, " e"]
+    std: Float[np.ndarray, " e"]
+    normalized_std: Float[np.ndarray, " k"]
+
 
 @dataclasses.dataclass(frozen=True)
 class CodeNormalizer:
     """An affine map of codes to normalised codes, and one back.
 
     normalised = (code - mean) @ forward; code = normalised @ backward + mean.
+
+    Attributes:
+      names: Name of each coefficient.
+      mean: What the map subtracts: the mean code of the pairs, or zeros where codes are fed raw.
+      forward: Matrix to normalised codes.
+      backward: Matrix back.
+      statistics: Mean and spread of the pairs' codes, whatever the map; None where nobody knows
+        them (imported networks).
     """
 
     names: tuple[str, ...]
     mean: Float[np.ndarray, " e"]
     forward: Float[np.ndarray, "e k"]
     backward: Float[np.ndarray, "k e"]
+    statistics: CodeStatistics | None = None
 
     @property
     def std(self) -> Float[np.ndarray, " e"]:
-        """Standard deviation of each coefficient over the codes it was fitted on.
+        """Standard deviation of each coefficient over the pairs; see `require_statistics`."""
+        return self.require_statistics().std
 
-        At least the smallest one that `fit` divides by; less what dropped components carried.
+    def require_statistics(self) -> CodeStatistics:
+        """Returns the statistics and insists that they are known.
+
+        Raises:
+          ConfigError: nobody knows them.
         """
-        return np.sqrt(np.sum(np.square(self.backward), axis=0))
+        if self.statistics is None:
+            raise errors.ConfigError(
+                "expected a mapping that knows the mean and spread of the codes it was trained "
+                "on, so that a driver can be brought to them; this one was imported, or mapped "
+                'raw codes before they were stored. Set evaluation.driver_statistics="pairs" to '
+                "take codes as they are, or run --task=train_mapping again."
+            )
+        return self.statistics
+
+    def limit(
+        self, normalized: Float[np.ndarray, "*b k"], spreads: float
+    ) -> Float[np.ndarray, "*b k"]:
+        """Cuts normalised codes off that lie far from those of the pairs.
+
+        Args:
+          normalized: Normalised codes.
+          spreads: How many of the pairs' standard deviations a normalised code may lie from their
+            mean: counted along each coefficient, or along each component with "pca".
+
+        Returns:
+          Normalised codes; unchanged where the pairs' statistics are not known.
+        """
+        if self.statistics is None:
+            return normalized
+        centre, reach = self.apply(self.statistics.mean), spreads * self.statistics.normalized_std
+        return np.clip(normalized, centre - reach, centre + reach)
 
     def apply(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray | Array, "*b k"]:
         """Normalises codes.
@@ -43,8 +102,8 @@ class CodeNormalizer:
           codes: Codes with this normaliser's names.
 
         Returns:
-          Normalised codes: mean 0, standard deviation 1 over the codes it was fitted on (less
-          for coefficients that hardly vary).
+          Normalised codes: unless fed raw, mean 0 and standard deviation 1 over the codes it was
+          fitted on (less for coefficients that hardly vary).
         """
         return (codes - self._mean_like(codes)) @ self.forward
 
@@ -58,6 +117,7 @@ class CodeNormalizer:
             "mean": self.mean.tolist(),
             "forward": self.forward.tolist(),
             "backward": self.backward.tolist(),
+            **{key: array.tolist() for key, array in _statistics_arrays(self).items()},
         }
 
 
@@ -65,7 +125,7 @@ def fit(
     codes: Float[np.ndarray, "f e"],
     names: Sequence[str],
     *,
-    method: Literal["standardize", "pca"] = "standardize",
+    method: Literal["none", "standardize", "pca"] = "standardize",
     components: int | None = None,
     min_std: float = 0.01,
 ) -> CodeNormalizer:
@@ -75,7 +135,7 @@ def fit(
       codes: Training codes, one row per frame, all finite.
       names: Name of each coefficient.
       method: "standardize" scales each coefficient by itself; "pca" whitens: uncorrelated
-        components, largest spread first.
+        components, largest spread first; "none" leaves codes as they are.
       components: Number kept with "pca"; None keeps all.
       min_std: Smallest standard deviation divided by, so that noise of coefficients that hardly
         vary is not blown up; in code units.
@@ -101,34 +161,35 @@ def fit(
             f"got {min_std=}, {components=}, {method=}."
         )
     values = codes.astype(np.float64)
-    mean = values.mean(axis=0)
-    if method == "standardize":
-        axes, std = np.eye(width), values.std(axis=0)
-    else:
+    mean, code_std = values.mean(axis=0), values.std(axis=0)
+    axes, std = np.eye(width), code_std
+    if method == "pca":
         _, spread, axes = np.linalg.svd(values - mean, full_matrices=True)
         std = np.zeros(width)
         std[: len(spread)] = spread / np.sqrt(count)
-    axes, scale = axes[:components], np.maximum(std, min_std)[:components]
+    scale = np.ones(width) if method == "none" else np.maximum(std, min_std)
+    axes, std, scale = axes[:components], std[:components], scale[:components]
+    offset = np.zeros(width) if method == "none" else mean
     forward, backward = (axes / scale[:, None]).T, axes * scale[:, None]
-    return CodeNormalizer(tuple(names), *(x.astype(np.float32) for x in (mean, forward, backward)))
+    statistics = CodeStatistics(*(x.astype(np.float32) for x in (mean, code_std, std / scale)))
+    affine = (x.astype(np.float32) for x in (offset, forward, backward))
+    return CodeNormalizer(tuple(names), *affine, statistics=statistics)
 
 
 def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
     """Rebuilds a normaliser from `CodeNormalizer.to_dict`.
 
     Args:
-      values: Mapping with names, mean, forward and backward.
+      values: Mapping with names, mean, forward and backward, and the statistics. Files from before
+        statistics were stored still tell them by their map, unless that maps raw codes.
 
     Returns:
       The normaliser.
 
     Raises:
       DataFormatError: a key is missing, holds something else, or shapes disagree.
-
-    Source: ours.
     """
-    missing = [field.name for field in dataclasses.fields(CodeNormalizer)]
-    missing = [name for name in missing if name not in values]
+    missing = [key for key in ("names", "mean", "forward", "backward") if key not in values]
     if missing:
         raise errors.DataFormatError(
             f"code normaliser: expected keys names, mean, forward, backward; {missing} missing. "
@@ -150,4 +211,35 @@ def from_dict(values: Mapping[str, Any]) -> CodeNormalizer:
             f"code normaliser: expected mean [{width}], forward [{width} k], backward "
             f"[k {width}]; got {mean.shape}, {forward.shape}, {backward.shape}. Fit it anew."
         )
-    return CodeNormalizer(names, mean, forward, backward)
+    return CodeNormalizer(names, mean, forward, backward, _read_statistics(values, mean, backward))
+
+
+def _read_statistics(
+    values: Mapping[str, Any], mean: Float[np.ndarray, " e"], backward: Float[np.ndarray, "k e"]
+) -> CodeStatistics | None:
+    """Reads the statistics, or derives them from a map that was fitted before they were stored."""
+    stored = {
+        field: np.asarray(values[key], np.float32)
+        for field, key in _STATISTICS.items()
+        if key in values
+    }
+    components, width = backward.shape
+    if not stored:
+        if not mean.any() and np.array_equal(backward, np.eye(components, width)):
+            return None  # Raw codes: the map says nothing of where they lay.
+        # At least the smallest spread that `fit` divides by; less what dropped components carried.
+        std = np.sqrt(np.sum(np.square(backward), axis=0))
+        return CodeStatistics(mean, std, np.ones(components, np.float32))
+    shapes = {field: array.shape for field, array in stored.items()}
+    expected = {"mean": (width,), "std": (width,), "normalized_std": (components,)}
+    if shapes != expected:
+        raise errors.DataFormatError(
+            f"code normaliser: expected statistics of shapes {expected}; got {shapes}. Fit it anew."
+        )
+    return CodeStatistics(**stored)
+
+
+def _statistics_arrays(normalizer: CodeNormalizer) -> dict[str, Float[np.ndarray, "..."]]:
+    """Names the statistics as files do; nothing where they are not known."""
+    known = normalizer.statistics
+    return {} if known is None else {k: getattr(known, f) for f, k in _STATISTICS.items()}

@@ -90,8 +90,6 @@ def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
     Raises:
       EstimatorError: the file does not exist.
       DataFormatError: the file breaks its layout; names the file and the frame or key.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -130,8 +128,6 @@ def to_json(
 
     Returns:
       The file's content.
-
-    Source: ours.
     """
     rows = {
         frame: None if np.isnan(code).any() else code.astype(float).tolist()

@@ -51,8 +51,6 @@ def tiles(width_px: int, height_px: int, *, level: int) -> list[Region]:
 
     Raises:
       ValueError: level is less than one.
-
-    Source: ours.
     """
     if level < 1:
         raise ValueError(f"tiles need level >= 1 (0 is the whole image); got {level}.")
@@ -152,8 +150,6 @@ def crop(
 
     Returns:
       The region, upright, 0..255.
-
-    Source: ours.
     """
     corners = to_image(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), region)
     factor = max(1, int(region.side_px // size_px))

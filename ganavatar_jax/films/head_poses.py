@@ -111,8 +111,6 @@ def amplify_turns(
     Returns:
       Cameras whose yaw and pitch are divided by the responses; roll, and the place and depth at
       which they see the origin, stay.
-
-    Source: ours.
     """
     rotation = cam2world[:, :3, :3]
     backward = -rotation[:, :, 2]

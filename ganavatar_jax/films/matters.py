@@ -23,8 +23,6 @@ def make_matter(method: Method, *, model_path: str | None, allow_download: bool 
     Raises:
       EstimatorError: the model file is missing or not the expected one.
       MissingDependencyError: a package is not installed.
-
-    Source: ours.
     """
     if method == "onnx":
         return onnx_matting.OnnxMatter(model_path or "")

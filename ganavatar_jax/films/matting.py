@@ -254,8 +254,6 @@ def to_u8(values: Float[np.ndarray, "*b"]) -> UInt8[np.ndarray, "*b"]:
 
     Returns:
       0..255, rounded.
-
-    Source: ours.
     """
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
@@ -268,8 +266,6 @@ def import_pymatting() -> types.ModuleType:
 
     Raises:
       MissingDependencyError: it is not installed.
-
-    Source: ours.
     """
     try:
         import pymatting  # pyright: ignore[reportMissingImports]  (an extra)

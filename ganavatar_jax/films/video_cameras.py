@@ -23,13 +23,13 @@ from ganavatar_jax.data import data_config, head_alignment, head_landmarks
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
 from ganavatar_jax.films import head_poses, matting, rigid_parts, video_landmarks, video_structure
-from ganavatar_jax.geometry import point_models, pose_errors, similarity
+from ganavatar_jax.geometry import ffhq_camera, point_models, pose_errors, similarity
 
 POSES_FILE = "poses.npz"  # what `solve` has found, in the capture's folder
 
 _LOG = logging.getLogger(__name__)
 
-_RADIUS = 2.7  # Distance of the camera in the median frame, world units.
+_RADIUS = ffhq_camera.RADIUS  # Distance of the camera in the median frame, world units.
 # Frames whose landmarks fit the rigid face worse than this many medians were misread.
 _MISREAD = 4.0
 _PICTURE_PX = 384  # Side of the crops in which features are looked for.
@@ -78,8 +78,6 @@ def check_available(
     Raises:
       MissingDependencyError: pycolmap is needed and not installed.
       EstimatorError: the segmenter's file is needed and missing.
-
-    Source: ours.
     """
     if config.video.cameras == "colmap" and not (folder / POSES_FILE).is_file():
         video_structure.check_available()
@@ -154,8 +152,6 @@ def crop_region(
     Returns:
       region: The square in the frame.
       intrinsics: Normalised by the square's side.
-
-    Source: ours.
     """
     local = -pose[:3, :3].T @ pose[:3, 3]
     center = focal_px * local[:2] / local[2] + np.array(size_px) / 2.0

@@ -62,8 +62,6 @@ def read_tracks(
     Raises:
       DataFormatError: there are too few frames with a face, or several faces in them.
       EstimatorError: a model file is missing.
-
-    Source: ours.
     """
     numbers = np.arange(0, video.count, config.video.stride)
     if config.video.max_frames:

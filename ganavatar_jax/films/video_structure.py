@@ -52,8 +52,6 @@ def passes() -> int:
 
     Returns:
       The number of passes.
-
-    Source: ours.
     """
     return len(_PATIENCE)
 
@@ -63,8 +61,6 @@ def check_available() -> None:
 
     Raises:
       MissingDependencyError: pycolmap is not installed.
-
-    Source: ours.
     """
     _import_pycolmap()
 

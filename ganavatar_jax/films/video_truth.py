@@ -27,8 +27,6 @@ def check(video: video_file.VideoFile, truth: str) -> None:
 
     Raises:
       DataFormatError: the truth is no such capture, or of another number of frames.
-
-    Source: ours.
     """
     with _open(video, truth):
         pass

@@ -40,8 +40,6 @@ def orbit(
 
     Raises:
       ValueError: frames is not positive.
-
-    Source: ours.
     """
     horizontal = _FRONTAL + _phases(frames)
     return _on_sphere(horizontal, jnp.full_like(horizontal, vertical), radius, intrinsics, pivot)
@@ -60,8 +58,6 @@ def around(
 
     Returns:
       Cameras with leading axis f; zero angles leave the camera where it is.
-
-    Source: ours.
     """
     yaw, pitch = jnp.radians(jnp.asarray(yaw_deg)), jnp.radians(jnp.asarray(pitch_deg))
     still = jnp.zeros_like(yaw)

@@ -26,8 +26,6 @@ def mean_image(train_u8: image_sequences.Images) -> UInt8[np.ndarray, "h w c"]:
 
     Raises:
       ValueError: there are no frames.
-
-    Source: ours.
     """
     if len(train_u8) == 0:
         raise ValueError("mean_image needs at least one training frame; got none.")
@@ -74,8 +72,6 @@ def nearest_frame(
 
     Raises:
       ValueError: there are no training frames, or counts or code lengths differ.
-
-    Source: ours.
     """
     if len(train_label25) == 0 or len(train_label25) != len(train_codes):
         raise ValueError(

@@ -33,24 +33,67 @@ def code_correlation(
 
     Source: ours; Pearson's product-moment coefficient.
     """
+    asked, found, product = _second_moments(driving, read_back, used, names)
+    defined = np.minimum(asked, found) >= MIN_DEVIATION
+    correlation = np.clip(product / np.where(defined, asked * found, 1.0), -1.0, 1.0)
+    return {
+        name: float(r) if known else None
+        for name, r, known in zip(names, correlation, defined, strict=True)
+    }
+
+
+def code_amplitude(
+    driving: Float[np.ndarray, "f e"],
+    read_back: Float[np.ndarray, "f e"],
+    used: Bool[np.ndarray, " f"],
+    names: Sequence[str],
+) -> dict[str, dict[str, float] | None]:
+    """Compares how far the face moves with how far it was asked to, which correlation ignores.
+
+    Args:
+      driving: Expression codes that the frames were rendered from.
+      read_back: Codes that an estimator finds in the rendered frames.
+      used: Frames to count.
+      names: Names of the coefficients.
+
+    Returns:
+      Name -> spread_ratio, the standard deviation read back over the driving one, and slope, that
+      of the least-squares line of what is read back over what drove; 1 and 1 obey exactly. None
+      where fewer than 3 frames count or where the driving code deviates by less than 0.001 from its
+      mean.
+
+    Raises:
+      ValueError: shapes do not fit each other.
+    """
+    asked, found, product = _second_moments(driving, read_back, used, names)
+    return {
+        name: {"spread_ratio": float(f / a), "slope": float(p / a**2)}
+        if a >= MIN_DEVIATION
+        else None
+        for name, a, f, p in zip(names, asked, found, product, strict=True)
+    }
+
+
+def _second_moments(
+    driving: Float[np.ndarray, "f e"],
+    read_back: Float[np.ndarray, "f e"],
+    used: Bool[np.ndarray, " f"],
+    names: Sequence[str],
+) -> tuple[Float[np.ndarray, " e"], Float[np.ndarray, " e"], Float[np.ndarray, " e"]]:
+    """Gives both standard deviations (divisor n) and the covariance; zeros for too few frames."""
     if driving.shape != read_back.shape or driving.shape != (len(used), len(names)):
         raise ValueError(
-            f"code_correlation needs two code tables [{len(used)} frames, {len(names)} names]; "
+            f"codes are compared in two tables [{len(used)} frames, {len(names)} names]; "
             f"got {driving.shape} and {read_back.shape}."
         )
     asked = np.asarray(driving[used], np.float64)
     found = np.asarray(read_back[used], np.float64)
     if len(asked) < MIN_FRAMES:
-        return dict.fromkeys(names)
+        none = np.zeros(len(names))
+        return none, none, none
     asked, found = asked - asked.mean(axis=0), found - found.mean(axis=0)
     asked_deviation, found_deviation = (np.sqrt((x**2).mean(axis=0)) for x in (asked, found))
-    defined = np.minimum(asked_deviation, found_deviation) >= MIN_DEVIATION
-    product = np.where(defined, asked_deviation * found_deviation, 1.0)
-    correlation = np.clip((asked * found).mean(axis=0) / product, -1.0, 1.0)
-    return {
-        name: float(r) if known else None
-        for name, r, known in zip(names, correlation, defined, strict=True)
-    }
+    return asked_deviation, found_deviation, (asked * found).mean(axis=0)
 
 
 def join_sides(

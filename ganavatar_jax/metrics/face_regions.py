@@ -74,8 +74,6 @@ def describe() -> dict[str, Any]:
 
     Returns:
       JSON-serialisable facts.
-
-    Source: ours.
     """
     return {
         "regions": {name: dataclasses.asdict(region) for name, region in REGIONS.items()},

@@ -16,7 +16,7 @@ import functools
 import jax
 import numpy as np
 
-from ganavatar_jax.core import chunks, images
+from ganavatar_jax.core import chunks, image_sequences, images
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.metrics import lpips
 
@@ -44,27 +44,23 @@ def from_features(features: Float[np.ndarray, "f e"]) -> FeatureStatistics:
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     wide = np.asarray(features, np.float64)
     return FeatureStatistics(count=wide.shape[0], total=wide.sum(axis=0), outer=wide.T @ wide)
 
 
 def from_images(
-    params: lpips.LpipsParams, images_u8: UInt8[np.ndarray, "f h w 3"], *, chunk: int = 16
+    params: lpips.LpipsParams, images_u8: image_sequences.Images, *, chunk: int = 16
 ) -> FeatureStatistics:
     """Sums the pooled AlexNet features of images into statistics.
 
     Args:
       params: AlexNet weights of `lpips.load_params("alex")`.
-      images_u8: Images, 0..255.
+      images_u8: Images, 0..255, [f h w 3].
       chunk: Images per device call.
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     return from_features(
         chunks.map_in_chunks(functools.partial(_features_u8, params), images_u8, chunk=chunk)
@@ -80,8 +76,6 @@ def merge(first: FeatureStatistics, second: FeatureStatistics) -> FeatureStatist
 
     Returns:
       Statistics of the union.
-
-    Source: ours.
     """
     return FeatureStatistics(
         count=first.count + second.count,

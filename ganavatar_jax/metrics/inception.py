@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from ganavatar_jax.core import chunks, errors
-from ganavatar_jax.core.arrays import Array, Float, UInt8
+from ganavatar_jax.core import chunks, errors, image_sequences
+from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.core.readers import npz_files
 from ganavatar_jax.metrics import frechet
 
@@ -72,8 +71,6 @@ def is_left_out(name: str) -> bool:
 
     Returns:
       True for the classifiers and for training's counters.
-
-    Source: ours.
     """
     return name.startswith(_LEFT_OUT) or name.endswith(".num_batches_tracked")
 
@@ -89,8 +86,6 @@ def load_params(path: str | pathlib.Path) -> Params:
 
     Raises:
       WeightError: the file is damaged, or lacks a tensor, or one has the wrong shape.
-
-    Source: ours.
     """
     found = npz_files.read(pathlib.Path(path))
     params = {}
@@ -130,19 +125,17 @@ def features(params: Params, image: Float[Array, "b h w 3"]) -> Float[Array, "b 
 
 
 def from_images(
-    params: Params, images_u8: UInt8[np.ndarray, "f h w 3"], *, chunk: int = 16
+    params: Params, images_u8: image_sequences.Images, *, chunk: int = 16
 ) -> frechet.FeatureStatistics:
     """Sums the features of images into statistics for `frechet.fid`.
 
     Args:
       params: Weights of `load_params`.
-      images_u8: Images, 0..255.
+      images_u8: Images, 0..255, [f h w 3].
       chunk: Images per device call.
 
     Returns:
       Statistics in float64.
-
-    Source: ours.
     """
     apply = jax.jit(lambda p, x: features(p, x.astype(jnp.float32) / 127.5 - 1.0))
     return frechet.from_features(

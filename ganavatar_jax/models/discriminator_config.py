@@ -15,8 +15,8 @@ class DiscriminatorConfig:
       channel_max: Most channels of a block.
       mapping_layers: Layers of the camera mapping.
       mbstd_group_size: Samples a group in the minibatch standard deviation.
-      mbstd_block_size: Consecutive samples that groups stay within (what one device holds in the
-        original); 0 is the whole batch.
+      mbstd_block_size: Consecutive samples that groups stay within (what each of the original's
+        eight devices held of 32); 0 is the whole batch, as on one device of the original.
       num_half_res: How many of the largest blocks use half_dtype.
       half_dtype: Low precision, or "float32".
       conv_clamp: Limit of activations, or None.
@@ -28,7 +28,7 @@ class DiscriminatorConfig:
     channel_max: int = 512
     mapping_layers: int = 8
     mbstd_group_size: int = 4
-    mbstd_block_size: int = 0
+    mbstd_block_size: int = 4
     num_half_res: int = 4
     half_dtype: generator_config.HalfDtype = "float32"
     conv_clamp: float | None = 256.0

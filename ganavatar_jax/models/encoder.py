@@ -130,8 +130,6 @@ def settle(
 
     Raises:
       ValueError: there are too few frames or codes to fit the reading to.
-
-    Source: ours.
     """
     reader = variables["buffers"].get("reader", {})  # files have no empty branches
     if config.face_dim:
@@ -177,8 +175,6 @@ def apply(
 
     Returns:
       One latent an image, with root mean square one.
-
-    Source: ours.
     """
     parts: list[Any] = []
     if config.face_dim:
@@ -227,8 +223,6 @@ def apply_probe(
 
     Returns:
       The numbers.
-
-    Source: ours.
     """
     told: Any = Probe(features).apply({"params": params}, z)
     return told

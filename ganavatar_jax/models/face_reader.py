@@ -91,8 +91,6 @@ def read(
 
     Returns:
       Numbers with mean 0 and spread 1 over the frames the reader was adapted to.
-
-    Source: ours.
     """
     pixels = unwrap(image, label25).reshape(image.shape[0], -1)
     pixels = (pixels - reader["pixel_mean"][None]) / reader["pixel_spread"][None]
@@ -108,8 +106,6 @@ def blank(size: int) -> Reader:
 
     Returns:
       The reader.
-
-    Source: ours.
     """
     pixels = SIDE * SIDE * 4
     return {
@@ -242,8 +238,6 @@ def camera_terms(label25: Float[np.ndarray, "f 25"]) -> Float[np.ndarray, "f 19"
 
     Returns:
       One column a monomial.
-
-    Source: ours.
     """
     centre = label25[:, 3:12:4].astype(np.float64)
     d = centre / np.linalg.norm(centre, axis=1, keepdims=True)

@@ -129,8 +129,6 @@ def make_draws(
 
     Returns:
       The draws, or None.
-
-    Source: ours.
     """
     if key is None:
         return None

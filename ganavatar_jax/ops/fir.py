@@ -50,8 +50,6 @@ def interleave(even: Float[Array, "*s"], odd: Float[Array, "*s"], axis: int) -> 
 
     Returns:
       Array twice as long along `axis`.
-
-    Source: ours.
     """
     stacked = jnp.stack([even, odd], axis=axis + 1)
     shape = list(even.shape)

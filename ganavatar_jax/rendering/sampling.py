@@ -138,8 +138,6 @@ def to_order(values: Float[Array, "*b s"], rank: Int[Array, "*b s"]) -> Float[Ar
 
     Returns:
       result[rank[i]] = values[i].
-
-    Source: ours.
     """
     count = values.shape[-1]
     if count > _TABLE_LIMIT:
@@ -158,8 +156,6 @@ def from_order(values: Float[Array, "*b s"], rank: Int[Array, "*b s"]) -> Float[
 
     Returns:
       result[i] = values[rank[i]].
-
-    Source: ours.
     """
     return _take(values, rank)
 

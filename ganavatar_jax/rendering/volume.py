@@ -63,8 +63,6 @@ def make_draws(
 
     Returns:
       The draws.
-
-    Source: ours.
     """
     if key is None:
         return RenderDraws(coarse=None, fine=None)

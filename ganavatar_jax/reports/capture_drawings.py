@@ -82,8 +82,6 @@ def captioned(
 
     Returns:
       The image with its caption.
-
-    Source: ours.
     """
     font, step = ImageFont.load_default(size=11), 14
     picture = Image.new("RGB", (side_px, side_px + step * len(lines) + 4), _PAPER)
@@ -177,8 +175,6 @@ def coverage_plot(
 
     Returns:
       The plot: yaw -180..180, pitch -90..90 degrees.
-
-    Source: ours.
     """
     width, margin = 2 * side_px, 34
     picture = Image.new("RGB", (width, side_px), _PAPER)

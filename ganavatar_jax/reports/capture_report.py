@@ -56,8 +56,6 @@ def is_current(
 
     Returns:
       Whether the report is there and was given the same.
-
-    Source: ours.
     """
     path = opened.folder("samples", "data") / _SHOWN
     if not path.is_file() or not (opened.path / "report.html").is_file():
@@ -91,8 +89,6 @@ def write_report(
     Raises:
       DataFormatError: there is no dataset.
       RunError: the folder cannot be written.
-
-    Source: ours.
     """
     builder = storage.open_dataset(dataset, gan_frames.GanFrames)
     metadata = storage.read_metadata(builder)

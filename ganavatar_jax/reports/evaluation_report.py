@@ -1,8 +1,9 @@
 """The folder that states how good an avatar is: numbers, per-frame table, pictures, video.
 
-metrics.json       means over held-out frames of ours and of every baseline, the correlation of
-                   expression codes, and the protocol that the numbers were made under; strict
-                   JSON, with null where a number is undefined. Written last.
+metrics.json       means over held-out frames of ours and of every baseline, correlation and
+                   amplitude of expression codes, distances between sets of images, and the
+                   protocol that the numbers were made under; strict JSON, with null where a
+                   number is undefined. Written last.
 per_frame.csv      one line per frame: camera angles and every metric of every candidate
 contact_sheet.png  evenly chosen frames: truth, ours, baselines, error of ours
 comparison.mp4     truth and ours side by side
@@ -23,7 +24,14 @@ import ganavatar_jax
 from ganavatar_jax.core import files, image_sequences
 from ganavatar_jax.core.arrays import Bool, Float
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.metrics import expression, face_regions, lpips, per_frame
+from ganavatar_jax.metrics import (
+    expression,
+    face_regions,
+    frechet,
+    inception,
+    lpips,
+    per_frame,
+)
 from ganavatar_jax.reports import media
 
 MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
@@ -38,6 +46,10 @@ _RESERVED = (
     "regions",
     "code_correlation",
     "code_correlation_both_sides",
+    "code_amplitude",
+    "code_amplitude_both_sides",
+    "alexnet_frechet_distance",
+    "fid",
     "frames",
     "protocol",
 )
@@ -55,7 +67,24 @@ _DEFINITIONS = {
     f"from the render, where a face is found and the camera is within {MAX_CODE_ANGLE_DEG:g} "
     "degrees of frontal; null where a coefficient does not vary",
     "code_correlation_both_sides": "the same, of the means of left and right coefficients",
+    "code_amplitude": "over the same frames: spread_ratio is the standard deviation of what is "
+    "read back over that of the driving code as the driver has it (before driver_statistics), "
+    "slope that of the least-squares line of the one over the other (r times spread_ratio); null "
+    "where the driving code does not vary",
+    "code_amplitude_both_sides": "the same, of the means of left and right coefficients",
+    "alexnet_frechet_distance": "squared Frechet distance of pooled AlexNet features (not "
+    "Inception's: not the FID) between a candidate's images and the held-out frames; biased "
+    "upwards when frames are few, of singular covariances below as many frames as features (256): "
+    "compare equal numbers of frames only; null for a single image",
+    "fid": "the same of Inception-V3's 2048 pooled features with the weights the user brought, "
+    "divisor n - 1: the FID, at this number of frames",
 }
+_CODES = (
+    "code_correlation",
+    "code_correlation_both_sides",
+    "code_amplitude",
+    "code_amplitude_both_sides",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +123,22 @@ class HeldOut:
 
         Returns:
           Degrees; 0, 0 is frontal, see `cameras.yaw_pitch_deg`.
-
-        Source: ours.
         """
         camera = cameras.from_label25(self.label25)
         return np.stack([np.asarray(a) for a in cameras.yaw_pitch_deg(camera.cam2world)], axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SetNetworks:
+    """Networks whose features compare sets of images; None leaves a distance out.
+
+    Attributes:
+      alexnet: AlexNet of `lpips.load_params("alex")`.
+      inception_v3: Inception of `inception.load_params`.
+    """
+
+    alexnet: lpips.LpipsParams | None = None
+    inception_v3: inception.Params | None = None
 
 
 def write_report(
@@ -109,6 +149,7 @@ def write_report(
     protocol: Mapping[str, Any],
     fps: int | float,
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
+    sets: SetNetworks = SetNetworks(),
     chunk: int = 8,
 ) -> dict[str, Any]:
     """Measures held-out frames and writes the evaluation folder, a few frames at a time.
@@ -121,13 +162,15 @@ def write_report(
         is added here.
       fps: Frame rate of the video.
       lpips_params: LPIPS nets to use, from `lpips.load_params`; may be empty.
+      sets: Networks that compare the set of renders with the set of held-out frames.
       chunk: Frames per device call; bounds memory.
 
     Returns:
       What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "regions":
-      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None,
-      "code_correlation_both_sides": the same for means of left and right, "frames": n,
-      "protocol": {...}}.
+      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None, "code_amplitude":
+      {coefficient: {"spread_ratio", "slope"}} or None, "..._both_sides": the same for means of left
+      and right, "alexnet_frechet_distance", "fid": {candidate: distance} where asked for,
+      "frames": n, "protocol": {...}}.
 
     Raises:
       ValueError: a baseline has a reserved name or its images do not fit the truth.
@@ -143,16 +186,19 @@ def write_report(
     candidates = {"ours": held_out.ours_u8, **baselines}
     table = per_frame.compare(held_out.truth_u8, candidates, lpips_params, chunk=chunk)
     angles = held_out.angles_deg()
-    correlations, code_frames = _correlate(held_out, angles)
+    correlations, code_frames = _compare_codes(held_out, angles)
+    distances = _compare_sets(held_out.truth_u8, candidates, sets, chunk=chunk)
     metrics = _to_strict(
         {
             **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
             "regions": _measure_regions(held_out, candidates),
             **correlations,
+            **distances,
             "frames": len(held_out.truth_u8),
             "protocol": {
                 **protocol,
-                "metrics": _describe(held_out, lpips_params) | {"code_frames": code_frames},
+                "metrics": _describe(held_out, {f"lpips_{net}" for net in lpips_params}, distances)
+                | {"code_frames": code_frames},
             },
         }
     )
@@ -166,30 +212,86 @@ def write_report(
     return metrics
 
 
-def _correlate(
+def describe_codes(metrics: Mapping[str, Any]) -> list[str]:
+    """Tells how well the codes are obeyed, as a table to print.
+
+    Args:
+      metrics: What `write_report` returned.
+
+    Returns:
+      Lines: a heading and one for each coefficient; none where no codes were compared.
+    """
+    if metrics["code_correlation"] is None:
+        return []
+    lines = [f"{'coefficient':<24}{'r':>8}{'slope':>8}{'spread':>8}"]
+    for end in ("", "_both_sides"):
+        amplitudes = metrics[f"code_amplitude{end}"]
+        for name, r in metrics[f"code_correlation{end}"].items():
+            amplitude = amplitudes[name] or {}
+            values = (r, amplitude.get("slope"), amplitude.get("spread_ratio"))
+            cells = ("-" if value is None else f"{value:.2f}" for value in values)
+            lines.append(f"{name:<24}" + "".join(f"{cell:>8}" for cell in cells))
+    return lines
+
+
+def _compare_codes(
     held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
-) -> tuple[dict[str, dict[str, float | None] | None], int]:
-    """Compares codes near the front only: beyond, the estimator guesses."""
+) -> tuple[dict[str, dict[str, Any] | None], int]:
+    """Compares codes near the front only: beyond, the estimator guesses. Counts these frames."""
     if held_out.codes_driving is None or held_out.codes_read_back is None:
-        return {"code_correlation": None, "code_correlation_both_sides": None}, 0
+        return dict.fromkeys(_CODES), 0
     yaw, pitch = np.radians(angles).T
     from_frontal_deg = np.degrees(np.arccos(np.clip(np.cos(yaw) * np.cos(pitch), -1.0, 1.0)))
     read_back, found = held_out.codes_read_back
-    used = found & (from_frontal_deg <= MAX_CODE_ANGLE_DEG)
     driving, names = held_out.codes_driving, held_out.code_names
+    used = found & (from_frontal_deg <= MAX_CODE_ANGLE_DEG)
+    used &= np.isfinite(driving).all(axis=1) & np.isfinite(read_back).all(axis=1)
     joined, stems = expression.join_sides(driving, names)
     joined_back, _ = expression.join_sides(read_back, names)
+    single, both = (driving, read_back, used, names), (joined, joined_back, used, stems)
     return {
-        "code_correlation": expression.code_correlation(driving, read_back, used, names),
-        "code_correlation_both_sides": expression.code_correlation(
-            joined, joined_back, used, stems
-        ),
+        "code_correlation": expression.code_correlation(*single),
+        "code_correlation_both_sides": expression.code_correlation(*both),
+        "code_amplitude": expression.code_amplitude(*single),
+        "code_amplitude_both_sides": expression.code_amplitude(*both),
     }, int(used.sum())
+
+
+def _compare_sets(
+    truth_u8: image_sequences.Images,
+    candidates: Mapping[str, image_sequences.Images],
+    sets: SetNetworks,
+    *,
+    chunk: int,
+) -> dict[str, dict[str, float | None]]:
+    """Measures how far each candidate's images are from the held-out frames, as sets."""
+    measures = {}
+    if (alexnet := sets.alexnet) is not None:
+        measures["alexnet_frechet_distance"] = (
+            lambda images_u8: frechet.from_images(alexnet, images_u8, chunk=chunk),
+            frechet.alexnet_frechet_distance,
+        )
+    if (weights := sets.inception_v3) is not None:
+        measures["fid"] = (
+            lambda images_u8: inception.from_images(weights, images_u8, chunk=chunk),
+            frechet.fid,
+        )
+    found: dict[str, dict[str, float | None]] = {}
+    for name, (summarize, distance) in measures.items():
+        real = summarize(truth_u8)
+        found[name] = {
+            candidate: distance(real, summarize(images_u8))
+            if min(len(truth_u8), len(images_u8)) > 1
+            else None
+            for candidate, images_u8 in candidates.items()
+        }
+    return found
 
 
 def _measure_regions(
     held_out: HeldOut, candidates: Mapping[str, image_sequences.Images]
 ) -> dict[str, dict[str, float | None]]:
+    """Measures mouth and eyes, of a few frames at a time."""
     count = len(held_out.truth_u8)
     values = {
         region: {name: np.empty(count) for name in candidates} for region in face_regions.REGIONS
@@ -208,14 +310,14 @@ def _measure_regions(
     return measured
 
 
-def _describe(held_out: HeldOut, lpips_params: Mapping[lpips.NetName, Any]) -> dict[str, Any]:
+def _describe(held_out: HeldOut, nets: set[str], distances: Mapping[str, Any]) -> dict[str, Any]:
     """Says what the numbers mean and what computed them, for whoever finds the file alone."""
-    measured = {f"lpips_{net}" for net in lpips_params}
+    optional = ("lpips_", "alexnet_", "fid")
     return {
         "definitions": {
             name: text
             for name, text in _DEFINITIONS.items()
-            if not name.startswith("lpips_") or name in measured
+            if not name.startswith(optional) or name in nets or name in distances
         },
         "resolution_px": list(held_out.truth_u8.shape[1:3]),
         "crop": "none",

@@ -36,8 +36,6 @@ def save_png(path: str | pathlib.Path, image_u8: ImageU8) -> None:
 
     Returns:
       Nothing.
-
-    Source: ours.
     """
     with files.atomic_path(path) as partial:
         Image.fromarray(image_u8).save(partial, format="PNG")
@@ -58,8 +56,6 @@ def write_video(path: str | pathlib.Path, frames_u8: Iterable[ImageU8], *, fps: 
 
     Raises:
       ValueError: there are no frames, sizes differ, or fps is not positive; no file is left.
-
-    Source: ours.
     """
     count = 0
     with open_video(path, fps=fps) as add:
@@ -85,8 +81,6 @@ def open_video(
 
     Raises:
       ValueError: there are no frames, sizes differ, or fps is not positive; no file is left.
-
-    Source: ours.
     """
     if fps <= 0:
         raise ValueError(f"{path}: a video needs fps > 0; got {fps}.")
@@ -127,8 +121,6 @@ def upscale(
 
     Returns:
       The image, enlarged by the smallest whole factor that suffices.
-
-    Source: ours.
     """
     height, width = image_u8.shape[:2]
     factor = max(1, -(-min_side_px // min(height, width)))
@@ -155,8 +147,6 @@ def tile_sheet(
 
     Raises:
       ValueError: columns is not positive or there is no image.
-
-    Source: ours.
     """
     shown = [upscale(image, min_side_px=min_side_px) for image in images_u8]
     return images.make_grid(np.stack(shown), columns=columns, padding_px=2)
@@ -177,8 +167,6 @@ def side_by_side(
 
     Raises:
       ValueError: there are no columns or sizes differ.
-
-    Source: ours.
     """
     rows = {label: image[None] for label, image in columns.items()}
     return contact_sheet(rows, tile_px=min_side_px, gap_px=gap_px)
@@ -204,8 +192,6 @@ def contact_sheet(
 
     Raises:
       ValueError: there are no images, shapes differ, or row labels do not match the rows.
-
-    Source: ours.
     """
     shapes = {column.shape for column in columns.values()}
     rows = next(iter(shapes))[0] if shapes else 0

@@ -42,8 +42,6 @@ class DivergenceWatch:
           step: Iteration.
           values: Losses by name; others are passed over.
           last: Whether the training ends here.
-
-        Source: ours.
         """
         self._learn(values)
         risen = {

@@ -17,8 +17,6 @@ def describe_commit() -> str:
 
     Returns:
       The hash, with "-dirty" when tracked files differ from it; "unknown" outside a checkout.
-
-    Source: ours.
     """
     package = pathlib.Path(__file__).parent.parent
 
@@ -44,8 +42,6 @@ def describe_environment() -> str:
 
     Returns:
       Lines "name: value" about system, Python, packages, CPUs and JAX devices, and an empty one.
-
-    Source: ours.
     """
     import jax  # starts the devices
 

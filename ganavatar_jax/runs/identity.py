@@ -45,8 +45,6 @@ def from_json(content: Any) -> Identity | None:
 
     Returns:
       The identity; None where it is something else.
-
-    Source: ours.
     """
     names = [field.name for field in dataclasses.fields(Identity)]
     if not isinstance(content, Mapping):
@@ -64,8 +62,6 @@ def digest_file(path: str | os.PathLike[str]) -> str | None:
 
     Returns:
       Hexadecimal SHA-256; None where there is no such file.
-
-    Source: ours.
     """
     try:
         with pathlib.Path(path).open("rb") as file:
@@ -82,8 +78,6 @@ def digest_values(values: Any) -> str:
 
     Returns:
       Hexadecimal SHA-256.
-
-    Source: ours.
     """
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -100,8 +94,6 @@ def select_options(
 
     Returns:
       Dotted key -> value.
-
-    Source: ours.
     """
     flat = dict(trees.flatten_names(json.loads(json.dumps(config_json))))
     return {
@@ -118,8 +110,6 @@ def matches(key: str, patterns: Sequence[str]) -> bool:
 
     Returns:
       Whether one of the patterns fits.
-
-    Source: ours.
     """
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
@@ -134,8 +124,6 @@ def find_changed_options(old: Mapping[str, Any], new: Mapping[str, Any]) -> str 
 
     Returns:
       E.g. "mapping.steps (was 10, now 20)"; None where they agree.
-
-    Source: ours.
     """
     changed = [key for key in sorted(old.keys() & new.keys()) if old[key] != new[key]]
     if not changed:

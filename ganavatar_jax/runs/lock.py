@@ -41,8 +41,6 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
       RunError: another process works in the folder, or may do so on another machine; or the lock
         cannot be written.
-
-    Source: ours.
     """
     path = pathlib.Path(folder).resolve() / NAME
     if str(path) in _held:

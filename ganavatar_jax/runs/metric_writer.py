@@ -50,8 +50,6 @@ class MetricWriter:
 
         Raises:
           RunError: the file is unreadable or cannot be written.
-
-        Source: ours.
         """
         self.path = pathlib.Path(path)
         self.stage = stage
@@ -79,8 +77,6 @@ class MetricWriter:
         Raises:
           ValueError: a metric has a reserved name.
           RunError: the line cannot be written.
-
-        Source: ours.
         """
         if clashes := [name for name in _RESERVED if name in metrics]:
             raise ValueError(f"metrics must not be called {clashes}: the line has these already.")
@@ -99,10 +95,7 @@ class MetricWriter:
                 self._tensorboard.add_scalar(name, value, int(step))
 
     def close(self) -> None:
-        """Closes the files.
-
-        Source: ours.
-        """
+        """Closes the files."""
         if self._file is not None:
             self._file.close()
         if self._tensorboard is not None:
@@ -132,8 +125,6 @@ def read_metrics(path: str | os.PathLike[str], *, stage: str | None = None) -> l
 
     Raises:
       RunError: a line other than the last is not a JSON object.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -165,8 +156,6 @@ def to_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
 
     Returns:
       Name -> Python float.
-
-    Source: ours.
     """
     return {name: float(np.asarray(value).item()) for name, value in metrics.items()}
 
@@ -181,8 +170,6 @@ def check_finite(metrics: Mapping[str, Any], *, step: int, stage: str) -> None:
 
     Raises:
       RunError: a value is not finite; names all of them.
-
-    Source: ours.
     """
     values = to_floats(metrics)
     bad = ", ".join(f"{name}={v}" for name, v in values.items() if not math.isfinite(v))

@@ -68,8 +68,6 @@ def current() -> Owner:
 
     Returns:
       The owner, as of now.
-
-    Source: ours.
     """
     pid = os.getpid()
     try:
@@ -94,8 +92,6 @@ def from_token(token: str) -> Owner | None:
 
     Returns:
       The owner; None where it is something else.
-
-    Source: ours.
     """
     found = _TOKEN.fullmatch(token)
     if found is None:
@@ -111,8 +107,6 @@ def from_json(content: Mapping[str, Any]) -> Owner | None:
 
     Returns:
       The owner; None where keys are missing or of another kind.
-
-    Source: ours.
     """
     fields = {field.name: field.type for field in dataclasses.fields(Owner)}
     values = {name: content.get(name) for name in fields}

@@ -65,8 +65,6 @@ class Progress:
           compiles: Whether the first step compiles; it is said until that step is done.
           stream: Where to write; None is stderr.
           clock: Seconds, monotonic.
-
-        Source: ours.
         """
         self.done = initial
         self._total, self._unit, self._title = total, unit, title
@@ -87,8 +85,6 @@ class Progress:
         Args:
           amount: Units done since the last call.
           metrics: Name -> value to show from now on; None keeps the last ones.
-
-        Source: ours.
         """
         self.done += amount
         if metrics is not None:
@@ -102,10 +98,7 @@ class Progress:
             self._write_line()
 
     def close(self) -> None:
-        """Shows the final state.
-
-        Source: ours.
-        """
+        """Shows the final state."""
         if self._bar is not None:
             self._bar.close()
         elif self.done > self._line_done:

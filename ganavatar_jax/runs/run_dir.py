@@ -94,8 +94,6 @@ class RunDir:
         Raises:
           ValueError: the name is not one of FOLDERS.
           RunError: the folder cannot be made.
-
-        Source: ours.
         """
         if name not in FOLDERS:
             raise ValueError(f"expected one of {', '.join(FOLDERS)}; got {name!r}.")
@@ -112,8 +110,6 @@ class RunDir:
 
         Raises:
           RunError: the marker is unreadable.
-
-        Source: ours.
         """
         marker = self.read_marker(name)
         return None if marker is None else marker.info
@@ -129,8 +125,6 @@ class RunDir:
 
         Raises:
           RunError: the marker is unreadable.
-
-        Source: ours.
         """
         path, fix = self.marker_path(name), "delete it to run the stage again"
         if not path.is_file():
@@ -159,8 +153,6 @@ class RunDir:
 
         Raises:
           RunError: the marker cannot be written.
-
-        Source: ours.
         """
         path = self.marker_path(name)
         if self.primary:
@@ -181,8 +173,6 @@ class RunDir:
 
         Raises:
           RunError: the stage is not complete, or its marker is unreadable.
-
-        Source: ours.
         """
         info = self.stage_done(name)
         if info is None:
@@ -224,8 +214,6 @@ def open_run(
     Raises:
       RunError: the folder cannot be written, its config.json is unreadable, or its config
         differs in other keys and a stage is complete or training has begun.
-
-    Source: ours.
     """
     import jax  # starts the devices, which the callers that only check a folder do not need
 
@@ -265,8 +253,6 @@ def read_run(
 
     Raises:
       RunError: its config.json is unreadable, or its config differs in other keys.
-
-    Source: ours.
     """
     import jax  # as in open_run
 
@@ -285,8 +271,6 @@ def read_changes(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]
     Returns:
       For each change its time and the old values by dotted key, in order; what is no such line is
       left out.
-
-    Source: ours.
     """
     changes = []
     try:
@@ -323,8 +307,6 @@ def config_differences(
 
     Returns:
       Dotted key -> (old value, new value); "(absent)" stands for a key that is not there.
-
-    Source: ours.
     """
     flat_old, flat_new = dict(trees.flatten_names(old)), dict(trees.flatten_names(new))
     return {

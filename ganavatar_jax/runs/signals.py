@@ -91,8 +91,6 @@ def is_ignored(number: int) -> bool:
 
     Returns:
       Whether it is the terminal's end, and ignored.
-
-    Source: ours.
     """
     return number == _HANGUP and signal.getsignal(number) is signal.SIG_IGN
 
@@ -105,8 +103,6 @@ def name(number: int) -> str:
 
     Returns:
       E.g. "SIGTERM".
-
-    Source: ours.
     """
     return signal.Signals(number).name
 
@@ -122,8 +118,6 @@ def ending() -> Iterator[None]:
 
     Raises:
       Ended: a signal came.
-
-    Source: ours.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

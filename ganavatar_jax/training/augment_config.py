@@ -5,7 +5,22 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    """How probable each operation is, as a factor on p; 0 switches it off."""
+    """How probable each operation is, as a factor on p, 0..1; 0 switches it off.
+
+    Attributes:
+      xflip: Mirroring left and right.
+      rotate90: Turning by multiples of 90 degrees.
+      xint: Shifting by whole pixels.
+      scale: Enlarging or shrinking, both sides alike.
+      rotate: Turning by any angle.
+      aniso: Stretching one side against the other.
+      xfrac: Shifting by fractions of a pixel.
+      brightness: Making lighter or darker.
+      contrast: Spreading values or drawing them together.
+      lumaflip: Turning light into dark, colours kept.
+      hue: Turning colours around the grey axis.
+      saturation: Making colours stronger or paler.
+    """
 
     xflip: float = 1.0
     rotate90: float = 1.0

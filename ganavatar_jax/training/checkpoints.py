@@ -101,8 +101,6 @@ class Checkpoints:
 
         Returns:
           Steps in ascending order.
-
-        Source: ours.
         """
         return sorted(self._manager.all_steps())
 
@@ -149,8 +147,6 @@ class Checkpoints:
 
         Raises:
           RunError: it is damaged or was made by another program.
-
-        Source: ours.
         """
         self.wait()
         steps = self.steps()
@@ -201,8 +197,6 @@ class Checkpoints:
 
         Raises:
           RunError: the save failed.
-
-        Source: ours.
         """
         with _told(self.path):
             self._manager.wait_until_finished()
@@ -212,8 +206,6 @@ class Checkpoints:
 
         Raises:
           RunError: the save failed.
-
-        Source: ours.
         """
         try:
             self.wait()

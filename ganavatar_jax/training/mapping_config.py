@@ -15,6 +15,7 @@ class MappingConfig:
       coefficients: Names of the coefficients that drive the avatar; empty takes those
         of the estimator that ARKit has too, or all where it has none of them.
       normalization: "standardize" or "pca" (whitened); "none" feeds raw codes, as the original.
+        Mean and spread of the pairs' codes are stored with all three.
       components: Components kept by "pca"; 0 keeps all.
       center_on_mean: Whether the network's output is added to the mean w of the pairs.
       latent_steps: Steps with the latent loss alone, before the others; cheap, no rendering.
@@ -25,7 +26,8 @@ class MappingConfig:
       weight_decay: Decoupled weight decay.
       photometric_weight: Weight of the L1 image loss (0..255 units).
       latent_weight: Weight of the L1 loss on w in the photometric steps.
-      code_noise: Standard deviation of noise added to normalised codes (regularises).
+      code_noise: Standard deviation of noise added to normalised codes (regularises); to raw codes,
+        in spreads of the pairs' codes.
       seed: Root of the randomness of this stage.
       validate_every: Steps between evaluations on held-out pairs.
     """
@@ -54,7 +56,19 @@ class MappingConfig:
             raise ValueError(
                 f"normalization must be none, standardize or pca; got {self.normalization!r}."
             )
+        if self.components < 0 or (self.components and self.normalization != "pca"):
+            raise ValueError(
+                f'components must be 0, or a number with normalization="pca"; got '
+                f"{self.components} with {self.normalization!r}."
+            )
         if self.batch_size < 1 or self.validate_every < 1:
             raise ValueError("batch_size and validate_every must be at least 1.")
+        if min(self.latent_steps, self.steps) < 0 or self.latent_steps + self.steps < 1:
+            raise ValueError(
+                f"latent_steps and steps must not be negative, and one of them at least 1; got "
+                f"{self.latent_steps} and {self.steps}."
+            )
+        if self.code_noise < 0:
+            raise ValueError(f"code_noise must not be negative; got {self.code_noise}.")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative; got {self.seed}.")

@@ -1,7 +1,8 @@
 """One step of training the mapping network through the frozen generator.
 
-`batch` holds image_u8 [b h w 3], w [b d] and code [b e] (normalised). The photometric loss is in
-0..255 units without a clamp, as in the original (quirk Q10).
+`batch` holds image_u8 [b h w 3], w [b d] and code [b e] (normalised), and what all pairs share:
+mean_w [d], label25 [25] and code_spread [e], the unit of the noise on codes. The photometric loss
+is in 0..255 units without a clamp, as in the original (quirk Q10).
 """
 
 from collections.abc import Callable, Mapping
@@ -62,13 +63,44 @@ def losses(
 
     Source: GAN-Avatar (Kabadayi et al. 2024), equation 2 and appendix.
     """
+    values = pair_losses(
+        params, g, batch, config=config, g_config=g_config, photometric=photometric
+    )
+    return {name: jnp.mean(value) for name, value in values.items()}
+
+
+def pair_losses(
+    params: Mapping[str, Any],
+    g: Mapping[str, Any],
+    batch: Mapping[str, Array],
+    *,
+    config: mapping_config.MappingConfig,
+    g_config: generator_config.GeneratorConfig,
+    photometric: bool,
+) -> dict[str, Float[Array, " b"]]:
+    """Computes the losses of each pair by itself.
+
+    Args:
+      params: Parameters of the mapping network.
+      g: Frozen generator variables.
+      batch: As for `losses`.
+      config: Options.
+      g_config: Generator.
+      photometric: Whether to render.
+
+    Returns:
+      The same as `losses`, one number a pair.
+
+    Source: GAN-Avatar (Kabadayi et al. 2024), equation 2 and appendix.
+    """
     w = predict_w(params, batch["mean_w"], batch["code"], config)
-    values = {"latent": jnp.mean(jnp.abs(w - batch["w"]))}
+    values = {"latent": jnp.mean(jnp.abs(w - batch["w"]), axis=1)}
     if photometric:
         label = jnp.broadcast_to(batch["label25"][None], (w.shape[0], 25))
         out = generator.synthesize(dict(g), generator.broadcast(w, g_config), label, g_config)
         target = batch["image_u8"].astype(jnp.float32)
-        values["photometric"] = jnp.mean(jnp.abs(out.image * 127.5 + 128.0 - target))
+        apart = jnp.abs(out.image * 127.5 + 128.0 - target)
+        values["photometric"] = jnp.mean(apart, axis=(1, 2, 3))
     return values
 
 
@@ -95,7 +127,7 @@ def make_step(
 
     def step(params: Any, opt_state: Any, g: Any, batch: Any, key: Any) -> Any:
         noise = jax.random.normal(key, batch["code"].shape) * config.code_noise
-        noisy = {**batch, "code": batch["code"] + noise}
+        noisy = {**batch, "code": batch["code"] + noise * batch["code_spread"][None]}
 
         def loss_fn(params: Any) -> tuple[Array, dict[str, Array]]:
             values = losses(

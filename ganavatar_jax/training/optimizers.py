@@ -129,8 +129,6 @@ def mask_names(params: PyTree, *, inactive: tuple[str, ...]) -> PyTree:
 
     Returns:
       Tree of bools, False where a pattern matches.
-
-    Source: ours.
     """
 
     def matches(name: str, pattern: str) -> bool:

@@ -62,8 +62,6 @@ class Layout:
 
         Returns:
           The state as the compiled steps take it; no two leaves share memory.
-
-        Source: ours.
         """
         if self.backend == "pmap":
             return jax.tree.map(self._stack, state)
@@ -78,8 +76,6 @@ class Layout:
         Returns:
           Pytree of whole arrays. With "jit" and "shard_map" they are the very arrays of the
           state and end with it in the next donating step.
-
-        Source: ours.
         """
         if self.backend == "pmap":
             return jax.tree.map(lambda leaf: leaf[0], state)
@@ -97,8 +93,6 @@ class Layout:
 
         Raises:
           ConfigError: the number of samples is not a multiple of the number of devices.
-
-        Source: ours.
         """
         if "sample_id" not in batch:
             count = len(next(iter(batch.values())))
@@ -117,8 +111,6 @@ class Layout:
 
         Raises:
           ConfigError: the number of samples is not a multiple of the number of devices.
-
-        Source: ours.
         """
         arrays = {name: np.asarray(value) for name, value in values.items()}
         count = len(next(iter(arrays.values())))
@@ -147,8 +139,6 @@ class Layout:
 
         Returns:
           The tree on the devices.
-
-        Source: ours.
         """
         return jax.tree.map(lambda leaf: _replicate(leaf, self.replicated, copy=False), tree)
 
@@ -168,8 +158,6 @@ def make_layout(backend: backends.Backend, devices: Sequence[Any] | None = None)
 
     Returns:
       The layout.
-
-    Source: ours.
     """
     chosen = np.array(list(devices) if devices is not None else jax.devices())
     mesh = jax.sharding.Mesh(chosen, (AXIS,), axis_types=(jax.sharding.AxisType.Auto,))

@@ -54,8 +54,6 @@ class StepOptions:
 
         Raises:
           ConfigError: sizes of batch, microbatch and blocks do not fit the devices.
-
-        Source: ours.
         """
         batch, size, block = self.gan.batch_size, self.gan.microbatch, self.d.mbstd_block_size
         if batch % devices:

@@ -19,8 +19,6 @@ class Profile:
           folder: Where the trace goes; None traces nothing.
           first: First iteration traced. The one before it should have compiled all it needs.
           count: How many; 0 traces nothing.
-
-        Source: ours.
         """
         self._folder = folder if count else None
         self._first, self._last = first, first + count - 1
@@ -34,8 +32,6 @@ class Profile:
 
         Raises:
           RunError: the folder cannot be made.
-
-        Source: jax.profiler.
         """
         if self._folder is not None and iteration == self._first:
             options = jax.profiler.ProfileOptions()
@@ -49,8 +45,6 @@ class Profile:
         Args:
           iteration: 0-based iteration.
           result: What the iteration has started to compute; waited for.
-
-        Source: jax.profiler.
         """
         if self._running and iteration >= self._last:
             jax.block_until_ready(result)

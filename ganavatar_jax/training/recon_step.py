@@ -63,8 +63,6 @@ def probe_sizes(options: reconstruction_config.ReconstructionConfig) -> dict[str
 
     Returns:
       How many numbers each probe tells.
-
-    Source: ours.
     """
     return {"camera": 3} if options.camera_weight else {}
 

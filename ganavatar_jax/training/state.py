@@ -72,8 +72,6 @@ def make_state(
 
     Returns:
       Fresh networks, their average, zero moments.
-
-    Source: ours.
     """
     g = generator.init(rng.stream(key, "init.g"), g_config)
     d = discriminator.init(rng.stream(key, "init.d"), d_config)
@@ -97,8 +95,6 @@ def make_encoder(
 
     Returns:
       Encoder variables {"params", "buffers", "probes"}.
-
-    Source: ours.
     """
     trunk = encoder.init(
         rng.stream(key, "init.e"),
@@ -172,8 +168,6 @@ def recon_params(g: dict[str, Any], e: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
       {"g", "e"} and, if there are any, "probes".
-
-    Source: ours.
     """
     probes = {"probes": e["probes"]} if e["probes"] else {}
     return {"g": g["params"], "e": e["params"], **probes}

@@ -136,8 +136,6 @@ def encode(variables: PyTree, batch: Batch, key: PRNGKeyArray, options: StepOpti
 
     Returns:
       z [b z].
-
-    Source: ours.
     """
     config, z_dim = options.gan.reconstruction, options.g.z_dim
     image = images.from_u8(batch["image_u8"])

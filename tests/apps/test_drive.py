@@ -14,8 +14,9 @@ from ganavatar_jax.apps import (
     evaluate,
     experiment,
     experiment_config,
+    presets,
 )
-from ganavatar_jax.core import errors, presets
+from ganavatar_jax.core import errors
 from ganavatar_jax.faces import (
     coefficients,
     estimation,

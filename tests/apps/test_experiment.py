@@ -6,6 +6,7 @@ import pytest
 from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimator_config
+from ganavatar_jax.training import mapping_step
 from helpers import captures, tiny_gan
 
 _CODES = np.array([[0.0, 1.0], [0.5, 3.0], [1.0, 2.0]], np.float32)
@@ -45,6 +46,33 @@ def test_codes_far_from_what_an_avatar_knows_are_cut_off(person):
     np.testing.assert_allclose(far, edge, rtol=1e-5, atol=1e-6)
     assert np.abs(near - edge).max() > 1e-3
     assert np.abs(person.encode((mean + 30 * std)[None], limit=None) - edge).max() > 1e-2
+
+
+def test_codes_of_many_lengths_and_avatars_share_a_program(person, monkeypatch):
+    traces = []
+    predict_w = mapping_step.predict_w
+
+    def counted(*args):
+        traces.append(args)
+        return predict_w(*args)
+
+    monkeypatch.setattr(mapping_step, "predict_w", counted)
+    other = tiny_gan.make_avatar(_CODES + 1.0, ("jawOpen", "eyeBlinkLeft"))
+    codes = np.random.default_rng(0).uniform(size=(128, 2)).astype(np.float32)
+    whole = person.encode(codes)
+    for count in (65, 66, 90, 127, 128):
+        np.testing.assert_allclose(person.encode(codes[:count]), whole[:count], atol=1e-6)
+        other.encode(codes[:count])
+    assert len(traces) <= 1
+    assert person.encode(codes[:0]).shape == (0, _W)
+    np.testing.assert_allclose(person.encode(codes[:1]), whole[:1], atol=1e-6)
+
+
+def test_codes_of_frames_without_a_face_are_refused(person):
+    codes = _CODES.copy()
+    codes[1, 0] = np.nan
+    with pytest.raises(ValueError, match="those of 1 frames are not, the first is frame 1"):
+        person.encode(codes)
 
 
 def test_codes_of_another_width_are_refused_by_name(person):

@@ -1,8 +1,9 @@
 """What the stage makes again, and what it leaves, when options change."""
 
 import pytest
+from PIL import Image, ImageOps
 
-from ganavatar_jax.apps import command_line, experiment, prepare_data
+from ganavatar_jax.apps import command_line, completeness, experiment, prepare_data
 from ganavatar_jax.core import errors
 from ganavatar_jax.films import video_capture
 from helpers import layouts
@@ -51,6 +52,31 @@ def test_a_truth_named_later_reaches_the_report_and_leaves_the_dataset(film, tmp
     prepare_data.prepare(resolved, opened)
     assert (run / "report.html").stat().st_mtime_ns > written
     assert opened.stage_done(prepare_data.STAGE) == done
+
+
+def test_a_run_interrupted_between_the_dataset_and_its_marker_is_noticed(
+    film, tmp_path, monkeypatch
+):
+    resolved, opened = experiment.open_run(film, tmp_path / "run", prepares=True)
+    prepare_data.prepare(resolved, opened)
+    before = opened.read_marker(prepare_data.STAGE).identity
+    [image, *_] = (tmp_path / "run" / "dataset" / "video_capture" / "images").rglob("*.*")
+    with Image.open(image) as picture:
+        edited = ImageOps.invert(picture.convert("RGB"))
+    edited.save(image)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_data.completeness, "finish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_data.prepare(resolved, opened)
+    assert opened.read_marker(prepare_data.STAGE).identity == before
+    assert not completeness.judge(prepare_data.STAGE, resolved, opened).stands
+    prepare_data.prepare(resolved, opened)  # the splits are those of before: only it tells
+    assert opened.read_marker(prepare_data.STAGE).identity.made != before.made
+    assert completeness.judge(prepare_data.STAGE, resolved, opened).stands
 
 
 def test_another_dataset_is_told_to_later_stages(film, tmp_path):

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import experiment_config, weights
+from ganavatar_jax.apps import experiment_config, presets, weights
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors, presets, trees
+from ganavatar_jax.core import errors, trees
 from ganavatar_jax.models import encoder_config
 from helpers import tiny_gan
 

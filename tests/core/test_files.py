@@ -1,9 +1,5 @@
 """A file is whole or absent, and what stands in the way is named."""
 
-import resource
-import signal
-
-import numpy as np
 import pytest
 
 from ganavatar_jax.core import errors, files
@@ -100,27 +96,3 @@ def test_a_folder_without_permission_is_refused_in_one_line(tmp_path, monkeypatc
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(errors.RunError, match=r"cannot be written \(Permission denied\)"):
         files.check_writable(tmp_path)
-
-
-def test_arrays_are_joined_on_disk_and_leave_no_file(tmp_path):
-    parts = [
-        np.random.default_rng(i).integers(0, 256, (n, 3, 2), np.uint8) for i, n in enumerate((2, 5))
-    ]
-    joined = files.stack_on_disk(tmp_path / "new", iter(parts))
-    np.testing.assert_array_equal(joined, np.concatenate(parts))
-    np.testing.assert_array_equal(joined[[6, 0]], [parts[1][4], parts[0][0]])
-    assert not joined.flags.writeable
-    assert not list((tmp_path / "new").iterdir())
-
-
-def test_a_disk_too_full_for_joined_arrays_is_told_in_one_line(tmp_path):
-    parts = (np.zeros((1, 2**20), np.uint8) for _ in range(4))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**21, hard))
-    try:
-        with pytest.raises(errors.RunError, match=r"cannot be written \(File too large\)"):
-            files.stack_on_disk(tmp_path, parts)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)

@@ -73,8 +73,62 @@ def test_json_keeps_a_normaliser_exactly(codes):
     np.testing.assert_array_equal(copy.backward, normalizer.backward)
 
 
+@pytest.mark.parametrize("method", ["none", "standardize", "pca"])
+def test_statistics_are_those_of_the_codes_whatever_the_map(codes, method):
+    codes = codes * [1.0, 0.01, 1.0, 1.0]  # the second hardly varies
+    normalizer = normalization.fit(codes, NAMES, method=method)
+    stored = normalization.from_dict(json.loads(json.dumps(normalizer.to_dict())))
+    for copy in (normalizer, stored):
+        known = copy.require_statistics()
+        np.testing.assert_allclose(known.mean, codes.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(known.std, codes.std(axis=0), rtol=1e-4)
+        np.testing.assert_allclose(copy.std, known.std)
+        spread = copy.apply(codes).std(axis=0)
+        np.testing.assert_allclose(known.normalized_std, spread, rtol=1e-3, atol=1e-5)
+
+
+def test_dropped_components_do_not_shrink_the_spread_that_is_told(codes):
+    normalizer = normalization.fit(codes, NAMES, method="pca", components=1)
+    np.testing.assert_allclose(normalizer.std, codes.std(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["none", "standardize", "pca"])
+def test_a_limit_counts_spreads_of_the_codes_around_their_mean(codes, method):
+    normalizer = normalization.fit(codes, NAMES, method=method)
+    np.testing.assert_allclose(
+        normalizer.limit(normalizer.apply(codes), 10.0), normalizer.apply(codes)
+    )
+    far = codes.mean(axis=0) + 50.0 * codes.std(axis=0) * [1, -1, 1, -1]
+    cut = normalizer.limit(normalizer.apply(far[None].astype(np.float32)), 3.0)
+    if method == "pca":
+        assert np.abs(cut).max() == pytest.approx(3.0, rel=1e-5)
+    else:
+        edge = cut @ normalizer.backward + normalizer.mean
+        away = (edge - codes.mean(axis=0)) / codes.std(axis=0)
+        np.testing.assert_allclose(away[0], [3, -3, 3, -3], rtol=1e-3)
+
+
+def test_maps_from_before_statistics_were_stored_still_tell_them(codes):
+    values = normalization.fit(codes, NAMES).to_dict()
+    old = {key: values[key] for key in ("names", "mean", "forward", "backward")}
+    known = normalization.from_dict(old).require_statistics()
+    np.testing.assert_allclose(known.mean, codes.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(known.std, codes.std(axis=0), rtol=1e-4)
+    np.testing.assert_array_equal(known.normalized_std, np.ones(4))
+    raw = normalization.fit(codes, NAMES, method="none").to_dict()
+    unknown = normalization.from_dict({key: raw[key] for key in old})
+    assert unknown.statistics is None
+    np.testing.assert_array_equal(unknown.limit(100 * codes, 3.0), 100 * codes)
+    with pytest.raises(errors.ConfigError, match="mean and spread of the codes"):
+        unknown.require_statistics()
+
+
 def test_broken_stored_normalisers_are_refused(codes):
     values = normalization.fit(codes, NAMES).to_dict()
+    with pytest.raises(errors.DataFormatError, match="expected statistics of shapes"):
+        normalization.from_dict(values | {"code_std": [1.0]})
+    with pytest.raises(errors.DataFormatError, match="expected statistics of shapes"):
+        normalization.from_dict({k: v for k, v in values.items() if k != "code_mean"})
     with pytest.raises(errors.DataFormatError, match="'mean'.* missing"):
         normalization.from_dict({k: v for k, v in values.items() if k != "mean"})
     with pytest.raises(errors.DataFormatError, match=r"expected mean \[3\]"):

@@ -151,5 +151,6 @@ def _discriminator_config(options: dict[str, Any]) -> discriminator_config.Discr
         channel_base=options["channel_base"],
         channel_max=options["channel_max"],
         mbstd_group_size=options["mbstd_group_size"],
+        mbstd_block_size=0,
         conv_clamp=None,
     )

@@ -39,8 +39,29 @@ def test_scale_and_sign_give_plus_and_minus_one(codes):
     np.testing.assert_allclose([result["jaw"], result["smile"]], [1.0, -1.0], rtol=1e-12)
 
 
+def test_amplitude_tells_what_correlation_does_not():
+    rng = np.random.default_rng(0)
+    driving = rng.normal(size=(400, 3)) * [1.0, 0.3, 0.0] + 0.5
+    noise = rng.normal(size=400)
+    noise -= noise.mean() + driving[:, 1] * np.mean(noise * driving[:, 1])
+    read_back = np.stack([0.25 * driving[:, 0] - 3.0, driving[:, 1] + noise, noise], axis=1)
+    used = np.arange(400) % 4 != 0
+    spoiled = np.where(used[:, None], read_back, np.nan)
+    result = expression.code_amplitude(driving, spoiled, used, NAMES)
+    assert result["jaw"] == pytest.approx({"spread_ratio": 0.25, "slope": 0.25})
+    r = expression.code_correlation(driving, spoiled, used, NAMES)
+    asked, found = driving[used, 1], read_back[used, 1]
+    assert result["smile"]["spread_ratio"] == pytest.approx(found.std() / asked.std())
+    assert result["smile"]["slope"] == pytest.approx(np.polyfit(asked, found, 1)[0])
+    assert result["smile"]["slope"] == pytest.approx(r["smile"] * result["smile"]["spread_ratio"])
+    assert result["still"] is None
+    stiff = expression.code_amplitude(driving, 0.0 * driving, used, NAMES)
+    assert stiff["jaw"] == {"spread_ratio": 0.0, "slope": 0.0}  # r is not defined there
+
+
 def test_too_few_frames_give_none(codes):
     used = np.arange(50) < 2
+    assert set(expression.code_amplitude(*codes, used, NAMES).values()) == {None}
     assert set(expression.code_correlation(*codes, used, NAMES).values()) == {None}
 
 

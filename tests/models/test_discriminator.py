@@ -14,7 +14,12 @@ from helpers import compare, compiled, full_size, tiny_gan
 from weight_port import layouts
 
 _CONFIG = discriminator_config.DiscriminatorConfig(
-    img_resolution=8, channel_base=32, channel_max=8, mapping_layers=1, mbstd_group_size=2
+    img_resolution=8,
+    channel_base=32,
+    channel_max=8,
+    mapping_layers=1,
+    mbstd_group_size=2,
+    mbstd_block_size=0,
 )
 
 

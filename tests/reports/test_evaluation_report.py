@@ -4,11 +4,13 @@ import json
 import math
 
 import av
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganavatar_jax.geometry import cameras
+from ganavatar_jax.metrics import frechet, inception, lpips
 from ganavatar_jax.reports import evaluation_report
 from helpers import lazy_images
 
@@ -138,6 +140,71 @@ def test_code_correlation_uses_frontal_frames_with_a_face_only(report):
     assert metrics["code_correlation"]["jawOpen"] == pytest.approx(1.0)
     assert metrics["code_correlation"]["blink"] is None
     assert metrics["protocol"]["metrics"]["code_frames"] == 4
+
+
+def test_amplitude_is_over_the_same_frames_and_printed(report):
+    metrics = report[1]
+    expected = {"spread_ratio": 0.5, "slope": 0.5}
+    assert metrics["code_amplitude"]["jawOpen"] == pytest.approx(expected)
+    assert metrics["code_amplitude"]["blink"] is None
+    assert metrics["code_amplitude_both_sides"] == {}
+    lines = evaluation_report.describe_codes(metrics)
+    assert [line.split() for line in lines[1:]] == [
+        ["jawOpen", "1.00", "0.50", "0.50"],
+        ["blink", "-", "-", "-"],
+    ]
+
+
+def test_a_code_that_is_not_a_number_does_not_count(held_out, tmp_path):
+    codes = held_out.codes_driving.copy()
+    codes[0] = np.nan
+    broken = dataclasses.replace(held_out, codes_driving=codes)
+    metrics = evaluation_report.write_report(
+        tmp_path, broken, baselines={}, protocol={}, fps=25.0, lpips_params={}
+    )
+    assert metrics["protocol"]["metrics"]["code_frames"] == 3
+    assert metrics["code_correlation"]["jawOpen"] == pytest.approx(1.0)
+
+
+def test_sets_are_compared_only_where_asked_for_and_never_under_a_wrong_name(
+    held_out, report, tmp_path, monkeypatch
+):
+    assert not {"fid", "alexnet_frechet_distance"} & set(report[1])
+    stated = report[1]["protocol"]["metrics"]["definitions"]
+    assert not {"fid", "alexnet_frechet_distance"} & set(stated)
+    large = dataclasses.replace(
+        held_out,
+        truth_u8=held_out.truth_u8.repeat(2, axis=1).repeat(2, axis=2),
+        ours_u8=held_out.ours_u8.repeat(2, axis=1).repeat(2, axis=2),
+    )
+
+    def summarize(params, images_u8, *, chunk):  # a network of seconds in place of minutes
+        assert params.keys() == {"weights"}
+        return frechet.from_features(images_u8.mean(axis=(1, 2)))
+
+    monkeypatch.setattr(inception, "from_images", summarize)
+    alexnet = lpips.load_params("alex")
+    metrics = evaluation_report.write_report(
+        tmp_path,
+        large,
+        baselines={"same": large.truth_u8[::-1], "mean_image": large.truth_u8[:1]},
+        protocol={},
+        fps=25.0,
+        lpips_params={},
+        sets=evaluation_report.SetNetworks(alexnet=alexnet, inception_v3={"weights": jnp.ones(1)}),
+    )
+    for name in ("alexnet_frechet_distance", "fid"):
+        assert metrics[name]["same"] == pytest.approx(0.0, abs=1e-4)
+        assert metrics[name]["ours"] > 1e-3
+        assert metrics[name]["mean_image"] is None
+    definitions = metrics["protocol"]["metrics"]["definitions"]
+    assert "not the FID" in definitions["alexnet_frechet_distance"]
+    expected = frechet.alexnet_frechet_distance(
+        *(frechet.from_images(alexnet, i, chunk=8) for i in (large.truth_u8, large.ours_u8))
+    )
+    assert metrics["alexnet_frechet_distance"]["ours"] == pytest.approx(expected)
+    means = [frechet.from_features(i.mean(axis=(1, 2))) for i in (large.truth_u8, large.ours_u8)]
+    assert metrics["fid"]["ours"] == pytest.approx(frechet.fid(*means))
 
 
 def test_the_protocol_states_what_was_measured_and_how(report):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.runs import identity, run_dir
 
 CONFIG = {"train": {"total_kimg": 10, "lr": 0.002}, "channels": (1, 2), "name": "demo"}
 
@@ -49,6 +49,58 @@ def test_stages_that_renew_themselves_bind_nothing_until_training_writes(tmp_pat
     run.mark_done("train_gan", {})
     with pytest.raises(errors.RunError, match="name"):
         run_dir.open_run(tmp_path, CONFIG, **options)
+
+
+def test_a_run_that_failed_in_its_first_step_may_be_mended(tmp_path):
+    options = {"mendable": ("train.*",)}
+    run = run_dir.open_run(tmp_path, CONFIG, **options)
+    run.mark_done("prepare_data", {})
+    run.metrics.write_text("")  # made before the first step, which found no memory
+    run.folder("checkpoints", "gan")
+    assert not run.has_begun
+    smaller = {**CONFIG, "train": {"total_kimg": 10, "lr": 0.1}}
+    run_dir.open_run(tmp_path, smaller, **options)
+    with pytest.raises(errors.RunError, match="name"):  # the dataset may depend on it
+        run_dir.open_run(tmp_path, {**smaller, "name": "mended"}, **options)
+
+
+@pytest.mark.parametrize("trace", ["row", "checkpoint", "unreadable"])
+def test_a_checkpoint_or_a_row_of_metrics_is_a_begun_training(tmp_path, trace):
+    run = run_dir.open_run(tmp_path, CONFIG)
+    if trace == "checkpoint":
+        (run.folder("checkpoints", "gan") / "12").mkdir()
+    else:
+        run.metrics.write_bytes(b"{}\n" if trace == "row" else b"\xff\xfe")
+    assert run.has_begun
+    changed = {**CONFIG, "train": {"total_kimg": 10, "lr": 0.1}}
+    for options in ({"mendable": ("train.*",)}, {"renewed": ("prepare_data",)}):
+        with pytest.raises(errors.RunError, match="train.lr"):
+            run_dir.open_run(tmp_path, changed, **options)
+
+
+def test_a_marker_keeps_what_its_stage_was_made_from(tmp_path):
+    run = run_dir.open_run(tmp_path, CONFIG)
+    known = identity.Identity({"dataset": "1"}, {"a.b": (1, 2)}, {"generator": None})
+    run.mark_done("train_gan", {"kimg": 1}, identity=known, time_utc="2026-01-01T00:00:00+00:00")
+    marker = run.read_marker("train_gan")
+    assert marker.identity == identity.Identity(
+        {"dataset": "1"}, {"a.b": [1, 2]}, {"generator": None}
+    )
+    assert (marker.info, marker.time_utc) == ({"kimg": 1}, "2026-01-01T00:00:00+00:00")
+    path = run.marker_path("train_gan")
+    for damaged in (None, [], {"consumed": {}}, {"consumed": 1, "options": {}, "made": {}}):
+        path.write_text(json.dumps({"info": {}, "identity": damaged}))
+        assert run.read_marker("train_gan").identity is None
+
+
+def test_reading_a_run_writes_nothing_and_refuses_another_config(tmp_path):
+    run_dir.open_run(tmp_path, CONFIG)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    longer = {**CONFIG, "train": {"total_kimg": 20, "lr": 0.002}}
+    assert run_dir.read_run(tmp_path, longer, changeable=("train.total_*",)).path == tmp_path
+    with pytest.raises(errors.RunError, match="train.total_kimg"):
+        run_dir.read_run(tmp_path, longer)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_reopening_with_another_config_names_the_keys(tmp_path):

@@ -155,7 +155,7 @@ def test_options_that_cannot_be_meant_are_refused_in_one_line(case, call, tmp_pa
 
 def test_a_config_file_with_a_key_of_its_own_is_refused(call, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "from ganavatar_jax.core import presets\n\n\n"
+        "from ganavatar_jax.apps import presets\n\n\n"
         "def get_config(variant):\n"
         "    config = presets.smoke(presets.full())\n"
         "    config.generator.render.ray_strat = 1\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from ganavatar_jax import main
 from ganavatar_jax.core import portable, trees
 from ganavatar_jax.data.builders import expression_pairs
-from helpers import compiled
+from helpers import compiled, smoke
 
 pytestmark = pytest.mark.system
 
@@ -20,28 +20,13 @@ STAGES = ("prepare_data", "train_gan", "make_frontals", "train_mapping", "evalua
 METRICS = ("l2", "psnr", "ssim", "lpips_alex", "lpips_vgg")
 
 
-def command(repo_root, workdir, *options):
-    return [
-        "main",
-        f"--config={repo_root / 'configs' / 'quickstart.py'}:smoke",
-        f"--workdir={workdir}",
-        "--config.compile_cache=false",  # the tests have their own
-        "--config.devices.cpu_virtual=0",  # and their own devices
-        "--config.evaluation.lpips_vgg=true",
-        # With the encoder, so that every phase runs.
-        "--config.gan.reconstruct=true",
-        "--config.frontal.latents=encoder",
-        *options,
-    ]
+command = smoke.command
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, repo_root):
+def workdir(smoke_run):
     """A run folder after the whole method."""
-    folder = tmp_path_factory.mktemp("runs") / "smoke"
-    with compiled.quickly():
-        assert main.main(command(repo_root, folder)) == 0
-    return folder
+    return smoke_run
 
 
 def picture(path):
@@ -95,6 +80,7 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     assert set(metrics) == {
         *("ours", "mean_image", "nearest_frame"),
         *("regions", "code_correlation", "code_correlation_both_sides", "frames", "protocol"),
+        *("code_amplitude", "code_amplitude_both_sides", "alexnet_frechet_distance"),
     }
     for candidate in ("ours", "mean_image", "nearest_frame"):
         values = metrics[candidate]
@@ -106,6 +92,8 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     assert set(metrics["regions"]) == {"mouth", "eyes"}
     assert "jawOpen" in metrics["code_correlation"]
     assert all(r is None or -1.0 <= r <= 1.0 for r in metrics["code_correlation"].values())
+    assert metrics["code_amplitude"].keys() == metrics["code_correlation"].keys()
+    assert metrics["alexnet_frechet_distance"]["ours"] > 0.0
     assert metrics["protocol"]["estimator"] == "mediapipe"
 
 

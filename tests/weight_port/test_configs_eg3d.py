@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import pytest
 
-from ganavatar_jax.apps import experiment
-from ganavatar_jax.core import errors, presets, trees
+from ganavatar_jax.apps import experiment, presets
+from ganavatar_jax.core import errors, trees
 from ganavatar_jax.models import discriminator, generator
 from helpers import full_size, golden, torch_files
 from weight_port import configs_eg3d, names_eg3d, torch_pickle

@@ -114,6 +114,12 @@ def test_imported_files_make_an_avatar_without_a_run(tensors, tmp_path):
     code = np.random.default_rng(1).standard_normal((2, 64)).astype(np.float32)
     w = found.encode(code)
     np.testing.assert_allclose(w, _original(tensors, code), rtol=1e-5, atol=1e-5)
+    # Nobody knows the codes it was trained on: none is too far, and no driver is brought to them.
+    np.testing.assert_allclose(found.encode(20 * code), _original(tensors, 20 * code), rtol=1e-4)
+    np.testing.assert_array_equal(found.neutral_code, np.zeros(64))
+    assert found.code_std is None
+    with pytest.raises(errors.ConfigError, match='driver_statistics="pairs"'):
+        found.encode(code, statistics=(code[0], np.ones(64)))
     frames = found.render(w, np.repeat(found.frontal_label25[None], 2, axis=0))
     assert frames.shape == (2, 128, 128, 3)
     with pytest.raises(errors.WeightError, match="expected the weights of a generator"):
@@ -151,3 +157,5 @@ def test_the_frontal_camera_must_stand_somewhere(source, capsys):
     arguments = ["--kind=mapping", f"--src={source}", "--dst=x.safetensors"]
     assert convert.main([*arguments, "--frontal_radius=0"]) == 2
     assert "--frontal_radius must be positive" in capsys.readouterr().err
+    assert convert.main([*arguments, "--frontal_focal=0"]) == 2
+    assert "--frontal_focal must be positive" in capsys.readouterr().err

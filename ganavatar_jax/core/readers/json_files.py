@@ -22,8 +22,6 @@ def read_object(path: str | os.PathLike[str], *, fix: str) -> dict[str, Any]:
 
     Raises:
       RunError: it cannot be read, is no JSON, holds something else or is nested too deeply.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     try:

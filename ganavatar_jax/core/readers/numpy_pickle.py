@@ -107,8 +107,6 @@ class ArrayNode(pickle_values.Node):
 
         Raises:
           WeightError: The pickle never filled it.
-
-        Source: ours.
         """
         if self.array is None:
             raise errors.WeightError("a numpy array was started and never filled; damaged pickle")
@@ -123,8 +121,6 @@ def check_shape(shape: Any) -> None:
 
     Raises:
       WeightError: It is not.
-
-    Source: ours.
     """
     sound = isinstance(shape, tuple) and len(shape) <= _MAX_RANK
     if not sound or not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):
@@ -143,8 +139,6 @@ def decode(data: Any, dtype: np.dtype) -> np.ndarray:
 
     Raises:
       WeightError: The bytes are not a whole number of items, or not booleans for dtype bool.
-
-    Source: ours.
     """
     if not isinstance(data, bytes | memoryview):
         raise errors.WeightError(f"array data is {type(data).__name__}, not bytes; damaged file")
@@ -226,8 +220,6 @@ def open_mapped(path: pathlib.Path) -> memoryview:
 
     Raises:
       WeightError: The file is missing, unreadable or empty.
-
-    Source: ours.
     """
     try:
         with path.open("rb") as file:
@@ -252,8 +244,6 @@ def read_numpy_pickle(path: str | pathlib.Path) -> Any:
 
     Raises:
       WeightError: The file is missing, damaged, or asks for any other global.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     buffer = open_mapped(path)

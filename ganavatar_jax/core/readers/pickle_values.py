@@ -24,8 +24,6 @@ class Node:
 
         Raises:
           WeightError: This kind of object takes no state.
-
-        Source: ours.
         """
         raise errors.WeightError(f"state of type {type(state).__name__} is not expected here")
 
@@ -34,8 +32,6 @@ class Node:
 
         Returns:
           The values; empty for a leaf.
-
-        Source: ours.
         """
         return ()
 
@@ -47,8 +43,6 @@ class Node:
 
         Raises:
           WeightError: It cannot be shown as plain data.
-
-        Source: ours.
         """
         raise errors.WeightError(f"holds a {type(self).__name__} where plain data should be")
 
@@ -97,8 +91,6 @@ class MapNode(dict[Any, Any], Node):
 
         Returns:
           The values.
-
-        Source: ours.
         """
         return tuple(self.values())
 
@@ -132,8 +124,6 @@ def table_lookup(table: Mapping[tuple[str, str], Rule]) -> Lookup:
 
     Returns:
       A function from (module, name) to the rule or None.
-
-    Source: ours.
     """
     return lambda module, name: table.get((module, name))
 
@@ -149,8 +139,6 @@ def checked_key(key: Any) -> Any:
 
     Raises:
       WeightError: It is neither text nor an integer below 2**63.
-
-    Source: ours.
     """
     if type(key) is str or (isinstance(key, int) and -_MAX_KEY_INT <= key < _MAX_KEY_INT):
         return key
@@ -209,8 +197,6 @@ def printable(value: Any) -> str:
 
     Returns:
       ASCII text of at most 80 characters.
-
-    Source: ours.
     """
     text = ascii(value) if isinstance(value, str) else type(value).__name__
     return text if len(text) <= 80 else text[:77] + "..."
@@ -228,8 +214,6 @@ def to_plain(value: Any, *, budget: int) -> Any:
 
     Raises:
       WeightError: A part has no plain form, or the arrays exceed the budget.
-
-    Source: ours.
     """
     return _Converter(budget).convert(value)
 

@@ -24,8 +24,6 @@ def note(folder: str | pathlib.Path) -> None:
 
     Raises:
       RunError: the note cannot be written.
-
-    Source: ours.
     """
     folder = pathlib.Path(folder)
     noted = {
@@ -46,8 +44,6 @@ def find_damage(folder: str | pathlib.Path, *, thorough: bool) -> str | None:
     Returns:
       What is wrong, e.g. "a.json is missing"; None where nothing is, or where an earlier version
       noted nothing.
-
-    Source: ours.
     """
     folder = pathlib.Path(folder)
     if not (folder / NAME).is_file():
@@ -78,8 +74,6 @@ def identify(
 
     Returns:
       Hexadecimal SHA-256.
-
-    Source: ours.
     """
     folder = pathlib.Path(folder)
     noted = _read(folder) or {

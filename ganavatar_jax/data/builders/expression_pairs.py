@@ -90,8 +90,6 @@ def write_pairs(
     Raises:
       ValueError: an array is missing, or of another dtype, rank or length than the others ask for.
       RunError: the folder cannot be written.
-
-    Source: ours.
     """
     splits = {"train": pairs_train, "validation": pairs_validation}
     for split, pairs in splits.items():
@@ -120,8 +118,6 @@ def load_pairs(dataset_dir: str | pathlib.Path, split: str) -> dict[str, Any]:
 
     Raises:
       DataFormatError: there are no pairs, or no such split.
-
-    Source: ours.
     """
     builder = storage.open_dataset(dataset_dir, ExpressionPairs)
     source = storage.open_split(builder, split, images=("image",))

@@ -129,8 +129,6 @@ def prepare(
     Raises:
       DataFormatError: the capture breaks its layout or cannot be given the wanted form.
       RunError: the folder cannot be written.
-
-    Source: ours.
     """
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
@@ -174,8 +172,6 @@ def open_source(
 
     Raises:
       DataFormatError: there is no such source, or it breaks its layout.
-
-    Source: ours.
     """
     reader = reader_table.READERS[config.format]
     return reader(source_path(config.source), options=config.reader)
@@ -192,8 +188,6 @@ def source_path(source: str) -> pathlib.Path:
 
     Raises:
       DataFormatError: the package has no data of that name.
-
-    Source: ours.
     """
     if not source.startswith("package:"):
         return pathlib.Path(source).expanduser()

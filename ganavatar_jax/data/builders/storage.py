@@ -95,8 +95,6 @@ def write(
 
     Raises:
       RunError: the folder cannot be written.
-
-    Source: ours.
     """
     prefix = f".incomplete-{builder_class.name}-"
     try:
@@ -157,8 +155,6 @@ def open_dataset(
 
     Raises:
       DataFormatError: it is not there, was written by another version, or is damaged.
-
-    Source: ours.
     """
     folder = dataset_folder(dataset_dir, builder)
     if not is_finished(dataset_dir, builder):
@@ -185,8 +181,6 @@ def identify(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> str | N
 
     Returns:
       Hexadecimal SHA-256; None where there is no dataset, or it is damaged at first sight.
-
-    Source: ours.
     """
     try:
         metadata = read_metadata(open_dataset(dataset_dir, builder))
@@ -205,8 +199,6 @@ def find_damage(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> str 
 
     Returns:
       What is wrong; None where nothing is.
-
-    Source: ours.
     """
     folder = dataset_folder(dataset_dir, builder)
     try:
@@ -238,8 +230,6 @@ def is_finished(dataset_dir: str | pathlib.Path, builder: type[Builder]) -> bool
 
     Returns:
       Whether `open_dataset` would find it.
-
-    Source: ours.
     """
     return (dataset_folder(dataset_dir, builder) / "dataset_info.json").is_file()
 
@@ -303,8 +293,6 @@ def encode_png(image: UInt8[np.ndarray, "h w *c"]) -> io.BytesIO:
 
     Returns:
       The file, for a TFDS image feature.
-
-    Source: ours.
     """
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, "png", compress_level=1)
@@ -320,8 +308,6 @@ def read_metadata(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
 
     Returns:
       The metadata the dataset was written with.
-
-    Source: ours.
     """
     metadata: Any = builder.info.metadata
     return dict(metadata)
@@ -335,7 +321,5 @@ def count_examples(builder: tfds.core.DatasetBuilder) -> Mapping[str, int]:
 
     Returns:
       Number of examples by split name.
-
-    Source: ours.
     """
     return {name: info.num_examples for name, info in builder.info.splits.items()}

@@ -149,8 +149,6 @@ def for_each(count: int, work: Callable[[int], None]) -> None:
 
     Raises:
       Exception: the first that `work` raised.
-
-    Source: ours.
     """
     if count == 1:
         work(0)

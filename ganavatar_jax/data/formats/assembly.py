@@ -53,8 +53,6 @@ def opener(
 
     Returns:
       A function that takes a path and options, and returns a context manager for the capture.
-
-    Source: ours.
     """
 
     @contextlib.contextmanager
@@ -123,8 +121,6 @@ def make_capture(
       DataFormatError: a name stands twice, a file is missing or no image, sizes, transparency or
         lengths of codes differ, some frames have a matte and some have none, or a camera is
         impossible.
-
-    Source: ours.
     """
     _refuse_doubles(tree, entries)
     headers = [_read_header(tree, entry) for entry in entries]
@@ -171,8 +167,6 @@ def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
 
     Raises:
       DataFormatError: there is no such image.
-
-    Source: ours.
     """
     name = stem.replace("\\", "/").removeprefix("./")
     candidates = [name, *(f"{name}.{extension}" for extension in sorted(pictures.EXTENSIONS))]
@@ -197,8 +191,6 @@ def image_size(tree: file_tree.FileTree, name: str) -> tuple[int, int]:
 
     Raises:
       DataFormatError: it is no image.
-
-    Source: ours.
     """
     header = pictures.read_header(tree.read(name), where=f"{tree.path}: {name}")
     return header.width, header.height
@@ -331,8 +323,6 @@ def choose(
 
     Raises:
       DataFormatError: a wanted one is not there.
-
-    Source: ours.
     """
     for name in wanted:
         if name not in found:

@@ -37,8 +37,6 @@ class FolderTree:
 
         Raises:
           DataFormatError: the file cannot be read.
-
-        Source: ours.
         """
         try:
             return (self.path / name).read_bytes()
@@ -54,8 +52,6 @@ class FolderTree:
 
         Returns:
           Hexadecimal SHA-256.
-
-        Source: ours.
         """
         sha = hashlib.sha256()
         for name in self.names:
@@ -96,8 +92,6 @@ class ZipTree:
         Raises:
           DataFormatError: the archive is damaged there, encrypted, compressed by a method other
             than stored or deflated, or claims a file of more than `MAX_FILE_BYTES`.
-
-        Source: ours.
         """
         size = self._archive.getinfo(name).file_size
         if size > MAX_FILE_BYTES:
@@ -118,8 +112,6 @@ class ZipTree:
 
         Returns:
           Hexadecimal SHA-256.
-
-        Source: ours.
         """
         sha = hashlib.sha256()
         for name in self.names:
@@ -145,8 +137,6 @@ def open_tree(path: str | pathlib.Path) -> Iterator[FileTree]:
 
     Raises:
       DataFormatError: there is no such path, or it is neither a folder nor a readable zip.
-
-    Source: ours.
     """
     path = pathlib.Path(path)
     if path.is_dir():

@@ -24,8 +24,6 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
 
     Raises:
       DataFormatError: it is no JSON, or holds something else.
-
-    Source: ours.
     """
     try:
         content = json.loads(tree.read(name).decode("utf-8"))
@@ -53,8 +51,6 @@ def frames(content: dict[str, Any], *, where: str) -> list[dict[str, Any]]:
 
     Raises:
       DataFormatError: "frames" is missing, empty, or holds something else than objects.
-
-    Source: ours.
     """
     found = content.get("frames")
     if not isinstance(found, list) or not found or not all(isinstance(f, dict) for f in found):
@@ -83,8 +79,6 @@ def array(
     Raises:
       DataFormatError: the entry is missing, of another shape, or holds something that is no finite
         number.
-
-    Source: ours.
     """
     if key not in content:
         raise errors.DataFormatError(
@@ -107,8 +101,6 @@ def as_array(values: Any, shape: tuple[int, ...], *, where: str) -> Float[np.nda
 
     Raises:
       DataFormatError: the shape differs, or an entry is no finite number.
-
-    Source: ours.
     """
     flat, found = _flatten(values)
     fits = found is not None and len(found) == len(shape)
@@ -141,8 +133,6 @@ def number(content: dict[str, Any], key: str, *, where: str) -> float:
 
     Raises:
       DataFormatError: the entry is missing or no finite number.
-
-    Source: ours.
     """
     return float(array(content, key, (), where=where))
 
@@ -160,8 +150,6 @@ def text(content: dict[str, Any], key: str, *, where: str) -> str:
 
     Raises:
       DataFormatError: the entry is missing, empty or no text.
-
-    Source: ours.
     """
     value = content.get(key)
     if not isinstance(value, str) or not value:
@@ -252,8 +240,6 @@ def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
 
     Returns:
       The key to sort by.
-
-    Source: ours.
     """
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
     return [(int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts], name

@@ -43,8 +43,6 @@ def is_picture(name: str) -> bool:
 
     Returns:
       Whether the extension is one of `EXTENSIONS`, in any case.
-
-    Source: ours.
     """
     return name.rpartition(".")[2].lower() in EXTENSIONS
 
@@ -61,8 +59,6 @@ def read_header(data: bytes, *, where: str) -> Header:
 
     Raises:
       DataFormatError: it is no image, of absurd size, or not 8-bit grey or RGB.
-
-    Source: ours.
     """
     with _opened(data, where) as image:
         return Header(image.width, image.height, _has_alpha(image))
@@ -83,8 +79,6 @@ def decode_color(
 
     Raises:
       DataFormatError: it is damaged, or not an 8-bit grey or RGB image.
-
-    Source: ours.
     """
     with _opened(data, where) as image:
         if _has_alpha(image):
@@ -105,8 +99,6 @@ def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
 
     Raises:
       DataFormatError: it is damaged, or not an 8-bit grey or RGB image.
-
-    Source: ours.
     """
     with _opened(data, where) as image:
         return np.asarray(_converted(image, "L", where))

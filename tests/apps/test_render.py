@@ -1,0 +1,82 @@
+"""The render task: a turntable at the avatar's own distance, and expressions in honest steps."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ganavatar_jax.apps import experiment_config, render
+from ganavatar_jax.core import errors
+from ganavatar_jax.faces import normalization
+from ganavatar_jax.geometry import cameras
+from ganavatar_jax.runs import run_dir
+from helpers import compiled, tiny_gan, tiny_runs
+
+NAMES = ("jawOpen", "expression_0")
+CODES = (np.random.default_rng(0).normal(size=(40, 2)) * [0.1, 2.0] + [0.3, 1.0]).astype(np.float32)
+STEPS = np.array([-4.0, 0.0, 2.5])
+
+
+@pytest.fixture(scope="module")
+def persons():
+    """The same network with codes that are standardised, fed raw, and fed raw by a stranger."""
+    with compiled.quickly():
+        known = tiny_gan.make_avatar(CODES, NAMES)
+    raw = normalization.fit(CODES, NAMES, method="none")
+    stranger = dataclasses.replace(raw, statistics=None)
+    return {
+        "standardize": known,
+        "none": dataclasses.replace(known, normalizer=raw),
+        "imported": dataclasses.replace(known, normalizer=stranger),
+    }
+
+
+@pytest.mark.parametrize("kind", ["standardize", "none"])
+def test_steps_are_spreads_of_the_pairs_around_their_mean(persons, kind):
+    codes = render.sheet_codes(persons[kind], [1], STEPS)
+    mean, std = CODES.mean(axis=0), CODES.std(axis=0)
+    np.testing.assert_allclose(codes[:, 0], mean[0], rtol=1e-5)
+    np.testing.assert_allclose(codes[:, 1], mean[1] + STEPS * std[1], rtol=1e-4)
+
+
+def test_weights_stay_above_zero_and_signed_coefficients_do_not(persons):
+    codes = render.sheet_codes(persons["standardize"], [0, 1], STEPS)
+    assert codes[0, 0] == 0.0
+    assert codes[0, 1] < -5.0
+
+
+def test_an_imported_mapping_starts_at_zero_and_steps_by_one(persons):
+    codes = render.sheet_codes(persons["imported"], [1], STEPS)
+    np.testing.assert_allclose(codes[:, 1], STEPS)
+    np.testing.assert_allclose(codes[:, 0], 0.0)
+    assert persons["imported"].code_std is None
+
+
+def test_the_turntable_starts_at_the_frontal_camera():
+    lens = np.array([[2.0, 0.0, 0.48], [0.0, 2.2, 0.53], [0.0, 0.0, 1.0]], np.float32)
+    frontal = tiny_runs.labels(np.zeros(1), radius=3.4, lens=lens)[0]
+    config = experiment_config.RenderTaskConfig(frames=6)
+    path = render.turntable(config, frontal)
+    np.testing.assert_allclose(path[0], frontal, atol=1e-5)
+    radii = np.linalg.norm(path[:, 3:12:4], axis=1)
+    np.testing.assert_allclose(radii, 3.4, rtol=1e-5)
+    near = render.turntable(dataclasses.replace(config, radius=2.0), frontal)
+    np.testing.assert_allclose(np.linalg.norm(near[:, 3:12:4], axis=1), 2.0, rtol=1e-5)
+    np.testing.assert_allclose(near[:, 16:], path[:, 16:])
+    yaw_deg, _ = cameras.yaw_pitch_deg(cameras.from_label25(path).cam2world)
+    np.testing.assert_allclose(np.asarray(yaw_deg) % 360, np.arange(6) * 60, atol=1e-3)
+
+
+def test_a_split_without_codes_is_told(persons, monkeypatch, tmp_path):
+    table = tiny_runs.make_table(
+        np.zeros((3, 8, 8, 3), np.uint8),
+        tiny_runs.labels(np.zeros(3)),
+        codes=np.full((3, 2), np.nan, np.float32),
+        names=NAMES,
+        has=np.zeros(3, bool),
+    )
+    monkeypatch.setattr(render.avatar, "load", lambda *_: persons["standardize"])
+    monkeypatch.setattr(render.frame_table, "load_split", lambda *_, **__: table)
+    tiny_runs.without_earlier_stages(monkeypatch, render)
+    with pytest.raises(errors.DataFormatError, match="held-out frame with a code; got none"):
+        render.render(tiny_runs.resolve(), run_dir.RunDir(tmp_path / "run"))
