@@ -139,6 +139,12 @@ THINGS: Mapping[str, Thing] = {
         lambda resolved, _: estimators.identify(resolved.estimator),
         outside=True,
     ),
+    "inception": Thing(
+        "Inception network",
+        "evaluation.inception",
+        lambda resolved, _: identity.digest_file(resolved.evaluation.inception or ""),
+        outside=True,
+    ),
     # Its files' content is compared where it is prepared; here their sizes.
     "dataset": Thing(
         "dataset",
@@ -179,6 +185,11 @@ def _take_for_frontals(resolved: Config) -> tuple[str, ...]:
     encoded = resolved.frontal.latents == "encoder"
     dataset = ("dataset",) if encoded or resolved.frontal.camera == "capture" else ()
     return ("generator", *(("encoder",) if encoded else ()), *dataset, "estimator")
+
+
+def _take_for_evaluation(resolved: Config) -> tuple[str, ...]:
+    measures = ("inception",) if resolved.evaluation.inception else ()
+    return ("dataset", "generator", "mapping", "estimator", *measures)
 
 
 def _take_for_render(resolved: Config) -> tuple[str, ...]:
@@ -222,7 +233,7 @@ _TABLE = (
         "evaluate",
         options=("evaluation.*", "estimator.*"),
         without=("evaluation.batch_size", *_ESTIMATOR_PLACES),
-        takes=lambda _: ("dataset", "generator", "mapping", "estimator"),
+        takes=_take_for_evaluation,
         makes=("evaluation",),
     ),
     Stage(

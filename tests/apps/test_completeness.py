@@ -68,6 +68,7 @@ def test_what_is_unchanged_stands(config, opened):
         ("evaluation.stride", 3, ["evaluate"]),
         ("evaluation.driver_gain", 2.0, ["evaluate", "render"]),
         ("evaluation.batch_size", 3, []),
+        ("evaluation.inception", "inception.npz", ["evaluate"]),
         ("render.frames", 5, ["render"]),
         ("drive.camera", "orbit", []),
         ("tensorboard", False, []),
@@ -118,13 +119,17 @@ def test_a_thing_makes_stale_what_took_it_and_what_made_it(config, opened, thing
     assert list(judge_all(config, opened)) == ([] if stages.THINGS[thing].outside else stale)
 
 
-def test_latents_of_the_encoder_depend_on_it_and_on_the_images(config, things, tmp_path):
+def test_what_a_stage_takes_follows_the_options(config, things, tmp_path):
+    with config.ignore_type():
+        config.evaluation.inception = "inception.npz"
     config.frontal.latents, config.evaluation.codes = "encoder", "estimate"
     resolved, run = experiment.resolve(config), run_dir.RunDir(tmp_path)
     for name in NAMES:
         completeness.finish(completeness.begin(name, resolved, run), resolved, run, {"kimg": 1})
     things["encoder"] = "another"
     assert "make_frontals" in judge_all(config, run)
+    things["inception"] = "another"
+    assert "made from another Inception network" in judge_all(config, run)["evaluate"]
     things["estimator"] = "another"
     assert "render" in judge_all(config, run)
 
