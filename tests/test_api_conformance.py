@@ -19,23 +19,11 @@ MODULES = {
     for package in ("ganavatar_jax", "weight_port")
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-# Where long private functions have no sentence yet.
-SILENT = tuple(
-    f"ganavatar_jax.{name}"
-    for name in (
-        "apps",
-        "data.frame_table",
-        "metrics.inception",
-        "runs",
-        "training",
-    )
-)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_public_names_are_documented_and_shaped(module):
-    silent = module.startswith(SILENT)
-    problems = conformance.check_module(MODULES[module], module=module, silent=silent)
+    problems = conformance.check_module(MODULES[module], module=module)
     assert not problems, f"{module}:\n" + "\n".join(problems)
 
 

@@ -315,6 +315,7 @@ def load(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
 def _assemble(
     g: dict[str, Any], g_config: generator_config.GeneratorConfig, mapping_file: pathlib.Path
 ) -> Avatar:
+    """Puts a generator and the mapping network of a file together."""
     variables, metadata = portable.load_params(mapping_file)
     if metadata.get("kind") != MAPPING_KIND:
         raise errors.WeightError(

@@ -102,6 +102,7 @@ def _answer_help(arguments: Sequence[str]) -> str | None:
 
 
 def _split_config(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Takes --config out of the arguments: the file is loaded before absl sees the others."""
     found, rest = [], []
     remaining = iter(argv)
     for argument in remaining:

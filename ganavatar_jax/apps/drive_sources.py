@@ -162,6 +162,7 @@ def _open_recording(path: pathlib.Path) -> Source:
 
 
 def _open_codes(path: pathlib.Path, config: experiment_config.DriveConfig) -> Source:
+    """Reads codes from a file: the driver has no pictures."""
     table = precomputed.load(path)
     if not table.frames or not table.names:
         raise errors.DataFormatError(f"{path}: holds no codes. Write the file anew.")
@@ -183,6 +184,7 @@ def _open_codes(path: pathlib.Path, config: experiment_config.DriveConfig) -> So
 def _open_tree(
     tree: file_tree.FileTree, path: pathlib.Path, config: experiment_config.DriveConfig
 ) -> Source:
+    """Opens a folder or zip, as a capture where it is one, else as pictures in a row."""
     if "dataset.json" in tree.names:
         return _open_capture(tree, path, config)
     names = [

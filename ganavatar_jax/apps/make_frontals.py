@@ -211,6 +211,7 @@ def _render(
     config: experiment_config.FrontalConfig,
     g_config: generator_config.GeneratorConfig,
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Renders each latent from the frontal camera, and keeps the w that gives that image."""
     root = rng.stream(jax.random.key(0), "frontals")
 
     @jax.jit

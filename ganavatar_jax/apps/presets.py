@@ -69,6 +69,7 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def _start_from_base(config: ml_collections.ConfigDict) -> None:
     # The latent holds the expression alone, since camera and person are known.
+    """Takes the sizes of the base generator that ships, and starts from it."""
     config.generator.z_dim = 32
     config.gan.init = "synthetic-heads-64"
     config.gan.update(
@@ -92,6 +93,7 @@ def _start_from_base(config: ml_collections.ConfigDict) -> None:
 
 
 def _map_what_obeys(config: ml_collections.ConfigDict) -> None:
+    """Takes the coefficients that small renders show, and drives beyond their own spread."""
     config.mapping.update(
         {
             # What is read off renders follows these; the others (lips with the jaw, cheeks with the

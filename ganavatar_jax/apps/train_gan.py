@@ -190,6 +190,7 @@ def _make_encoder(
     start: weights.Start | None,
     table: frame_table.FrameTable,
 ) -> dict[str, Any]:
+    """Makes the encoder and fits its reading of faces to this person's frames."""
     gan, z_dim = resolved.gan, resolved.generator.z_dim
     config = gan.reconstruction.encoder
     if config.face_dim >= z_dim:
@@ -227,6 +228,7 @@ def _sample_drawer(
     opened: run_dir.RunDir,
     table: frame_table.FrameTable,
 ):
+    """Draws the same latents from the same sides each time, so that progress is seen."""
     g_config = resolved.generator
     # A fixed latent a column, a fixed camera a row.
     z = jax.random.normal(jax.random.key(0), (_SAMPLE_COLUMNS, g_config.z_dim))

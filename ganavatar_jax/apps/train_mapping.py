@@ -139,6 +139,7 @@ def _optimize(
     resolved: experiment_config.ExperimentConfig,
     opened: run_dir.RunDir,
 ) -> tuple[Any, dict[str, float]]:
+    """Takes the latent steps, then the photometric ones; keeps what did best on held-out pairs."""
     config = resolved.mapping
     total = config.latent_steps + config.steps
     root = rng.stream(jax.random.key(config.seed), STAGE)

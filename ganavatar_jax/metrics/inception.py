@@ -153,6 +153,7 @@ def _apply_branch(params: Params, x: Array, branch: _Branch) -> Array:
 
 
 def _apply_conv(params: Params, x: Array, conv: _Conv) -> Array:
+    """Convolves, with the batch norm of evaluation and a ReLU."""
     pads = [(side // 2, side // 2) if conv.same else (0, 0) for side in conv.kernel]
     x = jax.lax.conv_general_dilated(
         x,
@@ -243,6 +244,8 @@ def _block_d(name: str, inputs: int) -> tuple[_Branch, ...]:
 
 
 def _block_e(name: str, inputs: int, pool: str) -> tuple[_Branch, ...]:
+    """Splits two of its branches once more, as the last blocks of Inception do."""
+
     def fork(*names: str) -> tuple[_Conv, ...]:
         first, second = (
             _chain(name, n, "384 384", k)[0] for n, k in zip(names, ("1x3", "3x1"), strict=True)

@@ -326,6 +326,7 @@ def config_differences(
 def _refuse_changes(
     path: pathlib.Path, changes: Mapping[str, tuple[Any, Any]], changeable: Sequence[str]
 ) -> None:
+    """Names the first of the keys that may not differ, so that the message stays one line."""
     refused = {
         key: values for key, values in changes.items() if not identity_lib.matches(key, changeable)
     }

@@ -252,6 +252,7 @@ class Checkpoints:
         )
 
     def _restore(self, step: int, targets: PyTree) -> Any:
+        """Reads a step, and insists that shapes, format and checksums are those that were saved."""
         stored = self._manager.item_metadata(step).state
         if stored is None:
             raise ValueError("no state in it")

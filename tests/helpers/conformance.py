@@ -51,13 +51,12 @@ def parse_docstring(text: str) -> Docstring:
     return Docstring(parts[0].strip(), dict(zip(parts[1::2], parts[2::2], strict=True)))
 
 
-def check_module(path: pathlib.Path, *, module: str, silent: bool = False) -> list[str]:
+def check_module(path: pathlib.Path, *, module: str) -> list[str]:
     """Lists what one module breaks, one line each; empty when it conforms.
 
     Args:
       path: The file.
       module: Its dotted name.
-      silent: Whether its long private functions may lack a docstring.
 
     Returns:
       The problems.
@@ -78,8 +77,7 @@ def check_module(path: pathlib.Path, *, module: str, silent: bool = False) -> li
     for node in ast.walk(tree):
         if isinstance(node, Function):
             found += _label(node, node.name, _check_length(node, module))
-            if not silent:
-                found += _label(node, node.name, _check_private(node))
+            found += _label(node, node.name, _check_private(node))
     return found
 
 
