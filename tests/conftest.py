@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import pathlib
+import signal
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -20,6 +21,10 @@ if importlib.metadata.version("jaxlib") == "0.10.1":  # cries wolf at each use o
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# Under nohup a closed terminal is ignored, rightly by the program too; its tests want it heard.
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402

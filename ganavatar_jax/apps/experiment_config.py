@@ -214,7 +214,7 @@ class ExperimentConfig:
       evaluation: Which codes drive the held-out frames, and what is measured.
       render: Turntable and expression sheet.
       drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
-      devices: Virtual CPU devices; several processes.
+      devices: Virtual CPU devices, several processes, how networks multiply.
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
