@@ -316,6 +316,7 @@ print(json.dumps({"on_disk": on_disk - start, "in_memory": peak_mb() - start}))
 """
 
 
+@pytest.mark.slow
 def test_a_capture_larger_than_the_limit_is_served_in_bounded_memory(tmp_path):
     def reference(index):
         image = np.full((SIDE, SIDE, 3), index % 251, np.uint8)

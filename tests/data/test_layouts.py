@@ -191,6 +191,7 @@ def test_raw_images_of_multiface_are_brightened(shots, tmp_path):
     assert bright[0].image[dark].mean() > raw[0].image[dark].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(set(WRITERS) - {"colmap simple", "nersemble"}))
 def test_the_list_of_files_is_not_gone_through_for_every_frame(case, tmp_path, monkeypatch):
     """Else reading a long capture takes the square of its length."""

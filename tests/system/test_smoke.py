@@ -125,6 +125,7 @@ def test_running_again_has_nothing_to_do(workdir, repo_root, capsys):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, repo_root, tmp_path):
     def run(task, *options):
         with compiled.quickly():
@@ -142,6 +143,7 @@ def test_a_run_continued_from_a_checkpoint_ends_in_the_same_networks(workdir, re
             np.testing.assert_array_equal(resumed[leaf], value, err_msg=f"{name}.{leaf}")
 
 
+@pytest.mark.slow
 def test_images_that_do_not_fit_in_memory_change_nothing(workdir, repo_root, tmp_path):
     shutil.copytree(workdir, tmp_path / "run")
     for stage in ("make_frontals", "evaluate"):

@@ -21,7 +21,7 @@ from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.runs import lock
 from helpers import compiled, smoke
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 LATER = ("make_frontals", "train_mapping", "evaluate", "render")
 LONGER = "--config.gan.total_kimg=0.032"
