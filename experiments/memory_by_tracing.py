@@ -16,9 +16,8 @@ fuses operations and reorders them, so both are estimates; GiB are 2^30 bytes.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,7 @@ from jax.extend import core as jex
 from configs import monocular
 from ganavatar_jax.apps import experiment_config
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.training import gan_step, loop, phase_config, state
+from ganavatar_jax.training import gan_step, loop, state, step_inputs
 
 GIB = 2.0**30
 # XLA never writes these by themselves: they only say how an array is read.
@@ -57,17 +56,22 @@ def count_bytes(value: Any) -> int:
     return size * (8 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.dtype.itemsize)
 
 
-def count_residuals(loss: Callable[..., Any], params: Any, part: Any) -> list[Any]:
-    """Lists what the backward pass of a loss needs, each array once, inputs left out."""
+def count_residuals(
+    phase: gan_step.PhaseRow, current: state.GanState, part: Any, step: Any
+) -> list[Any]:
+    """Lists what the backward pass of a phase's loss needs, each array once, inputs left out."""
     found: list[Any] = []
 
-    def forward(params: Any, part: Any) -> None:
-        _, backward, _ = jax.vjp(lambda p: loss(p, part), params, has_aux=True)
-        given = {id(leaf) for leaf in jax.tree.leaves((params, part))}
+    def forward(current: state.GanState, part: Any) -> None:
+        def loss(params: Any) -> Any:
+            return phase.loss(phase.trained.put(current, params), part, step)
+
+        _, backward, _ = jax.vjp(loss, phase.trained.get(current), has_aux=True)
+        given = {id(leaf) for leaf in jax.tree.leaves((current, part))}
         kept = {id(leaf): leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in given}
         found.extend(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in kept.values())
 
-    jax.eval_shape(forward, params, part)
+    jax.eval_shape(forward, current, part)
     return found
 
 
@@ -124,42 +128,31 @@ def paper_size(options: argparse.Namespace) -> experiment_config.ExperimentConfi
     return config_lib.resolve(experiment_config.ExperimentConfig, config)
 
 
-def trace(config: experiment_config.ExperimentConfig, phase: str, batch: int) -> Traced:
+def trace(config: experiment_config.ExperimentConfig, name: str, batch: int) -> Traced:
     """Traces one phase on one device with that many images."""
-    steps = phase_config.step_config(config.gan, config.generator, config.discriminator)
     side = config.generator.img_resolution
-    values = {
-        "image_u8": jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8),
-        "sample_id": jax.ShapeDtypeStruct((batch,), jnp.int32),
-        **{
-            name: jax.ShapeDtypeStruct((batch, 25), jnp.float32)
-            for name in ("label25", "gen_label25", "swap_label25")
-        },
-    }
+    current, key = make_state(config), jax.random.key(0)
     schedule = loop.schedule_at(config.gan, current_images=1e6, condition_on_camera=False)
-    step = gan_step.make_phase(phase, steps, resolution=config.generator.neural_resolution)
-    residuals: list[Any] = []
-    differentiate = jax.grad
+    program = step_inputs.Program(name, config.gan_step, config.generator.neural_resolution)
 
-    def watched(loss: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        """Looks at the step's own loss on its way to `jax.grad`."""
-        grad = differentiate(loss, **options)
-        if not options.get("has_aux"):  # the inner gradient of R1
-            return grad
-
-        def look(params: Any, part: Any) -> Any:
-            if not residuals:
-                with mock.patch.object(jax, "grad", differentiate):
-                    residuals.extend(count_residuals(loss, params, part))
-            return grad(params, part)
-
-        return look
+    def make_batch(count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        labels = ("label25", "gen_label25", "swap_label25")
+        return {
+            "image_u8": jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8),
+            "sample_id": jax.ShapeDtypeStruct((count,), jnp.int32),
+            **{label: jax.ShapeDtypeStruct((count, 25), jnp.float32) for label in labels},
+        }
 
     def run(current: Any, batch: Any, key: Any) -> Any:
-        return step(current, batch, key, schedule, axis=None)
+        return gan_step.take_step(current, batch, key, schedule, program=program, axis=None)
 
-    with mock.patch.object(jax, "grad", watched):
-        traced = jax.make_jaxpr(run)(make_state(config, steps), values, jax.random.key(0))
+    residuals = count_residuals(
+        gan_step.PHASES[name],
+        current,
+        make_batch(min(config.gan.microbatch or batch, batch)),
+        step_inputs.Step(key, schedule, program),
+    )
+    traced = jax.make_jaxpr(run)(current, make_batch(batch), key)
     kinds: dict[str, list[int]] = {}
     for leaf in residuals:
         kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(count_bytes(leaf))
@@ -167,17 +160,15 @@ def trace(config: experiment_config.ExperimentConfig, phase: str, batch: int) ->
     return Traced(sum(map(count_bytes, residuals)), live_bytes(traced.jaxpr), largest)
 
 
-def make_state(
-    config: experiment_config.ExperimentConfig, steps: phase_config.StepConfig
-) -> state.GanState:
+def make_state(config: experiment_config.ExperimentConfig) -> state.GanState:
     """Returns the abstract state of a run."""
     return jax.eval_shape(
         lambda: state.make_state(
             jax.random.key(0),
             config.generator,
             config.discriminator,
-            steps.g_adam_lazy,
-            steps.d_adam_lazy,
+            config.gan.g_adam,
+            config.gan.d_adam,
         )
     )
 
@@ -194,8 +185,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=0, help="show so many kinds of residuals")
     options = parser.parse_args()
     config = paper_size(options)
-    steps = phase_config.step_config(config.gan, config.generator, config.discriminator)
-    held = sum(map(count_bytes, jax.tree.leaves(make_state(config, steps))))
+    held = sum(map(count_bytes, jax.tree.leaves(make_state(config))))
     print(f"state: {held / GIB:.2f} GiB")
     print("| phase | images | residuals GiB | live GiB |\n|---|---|---|---|")
     for phase in options.phase:

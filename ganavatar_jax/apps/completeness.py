@@ -272,8 +272,9 @@ def _recall(
     options = stages.options_of(name, config)
     for time_utc, old in reversed(run_dir.read_changes(opened.path)):
         if time_utc > marker.time_utc:
-            known = {key: value for key, value in old.items() if value != run_dir.ABSENT}
-            options |= {key: value for key, value in known.items() if key in options}
+            options |= {key: value for key, value in old.items() if key in options}
+    # What an option that did not exist yet would have been, nobody can tell.
+    options = {key: value for key, value in options.items() if value != run_dir.ABSENT}
     consumed: dict[str, str | None] = {}
     for thing in stages.STAGES[name].takes(resolved):
         maker = stages.MAKERS.get(thing)

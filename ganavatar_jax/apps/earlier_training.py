@@ -5,6 +5,7 @@ anew, and what was trained before is kept in checkpoints/before_<number>: nothin
 because a capture was edited.
 """
 
+import datetime
 import logging
 import pathlib
 import shutil
@@ -55,10 +56,7 @@ def settle(
     if facts is None:
         reasons = [verdict.changed[key] for key in _STARTS_ANEW if key in verdict.changed]
         if not reasons and verdict.info is not None:
-            _LOG.warning(
-                "train_gan: %s, and there is no checkpoint to go on from; training starts anew.",
-                verdict.describe(),
-            )
+            reasons = [f"{verdict.describe()}, and there is no checkpoint to go on from"]
     else:
         reasons = _compare(begun, verdict, facts, opened, newest=folder / str(steps[-1]))
         if not reasons and verdict.changed.keys() - {"length", *_STARTS_ANEW}:
@@ -97,14 +95,23 @@ def _compare(
     # Of an earlier version: what was complete is judged by its marker, the rest by its time.
     if verdict.info is not None:
         return [verdict.changed[key] for key in _STARTS_ANEW if key in verdict.changed]
-    marker = opened.marker_path("prepare_data")
-    if newest.stat().st_mtime < marker.stat().st_mtime:
+    # Not the file's time: a marker of an earlier version is written again when it is adopted.
+    marker = opened.read_marker("prepare_data")
+    if marker is None or newest.stat().st_mtime < _seconds(marker.time_utc):
         return ["its checkpoints are older than the dataset"]
     _LOG.warning(
         "train_gan: its checkpoints are of an earlier version, which did not note their dataset: "
         "taken as trained with what is there."
     )
     return []
+
+
+def _seconds(time_utc: str) -> float:
+    """When a marker was written; later than everything where it does not say."""
+    try:
+        return datetime.datetime.fromisoformat(time_utc).timestamp()
+    except ValueError:
+        return float("inf")
 
 
 def _keep_aside(opened: run_dir.RunDir, folder: pathlib.Path | None) -> pathlib.Path | None:

@@ -53,6 +53,8 @@ class FrontalConfig:
     def __post_init__(self) -> None:
         if self.count < 8:
             raise ValueError(f"count must be at least 8; got {self.count}.")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {self.batch_size}.")
         if self.first_seed < 0:
             raise ValueError(f"first_seed must not be negative; got {self.first_seed}.")
         if not 0.0 < self.validation_fraction < 1.0:

@@ -35,6 +35,10 @@ _ESTIMATOR_PLACES = (
     "estimator.num_threads",
 )
 
+# What networks give depends on it on accelerators. A training may go on with another: as a rate, it
+# decides what is learnt from now on.
+_PRECISION = "devices.matmul_precision"
+
 Config = experiment_config.ExperimentConfig
 
 
@@ -218,20 +222,20 @@ _TABLE = (
     ),
     Stage(
         "make_frontals",
-        options=("frontal.*", "estimator.*"),
+        options=("frontal.*", "estimator.*", _PRECISION),
         without=("frontal.batch_size", *_ESTIMATOR_PLACES),
         takes=_take_for_frontals,
         makes=("pairs",),
     ),
     Stage(
         "train_mapping",
-        options=("mapping.*",),
+        options=("mapping.*", _PRECISION),
         takes=lambda _: ("generator", "pairs"),
         makes=("mapping",),
     ),
     Stage(
         "evaluate",
-        options=("evaluation.*", "estimator.*"),
+        options=("evaluation.*", "estimator.*", _PRECISION),
         without=("evaluation.batch_size", *_ESTIMATOR_PLACES),
         takes=_take_for_evaluation,
         makes=("evaluation",),
@@ -241,6 +245,7 @@ _TABLE = (
         options=(
             "render.*",
             "estimator.*",
+            _PRECISION,
             *("evaluation.codes", "evaluation.driver_statistics", "evaluation.driver_gain"),
         ),
         without=_ESTIMATOR_PLACES,

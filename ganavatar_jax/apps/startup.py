@@ -31,7 +31,7 @@ class DevicesConfig:
 
     Attributes:
       cpu_virtual: Split the CPU into this many devices; 0 leaves it as one.
-      distributed: Whether this is one of several processes, e.g. on a TPU pod.
+      distributed: Whether this is one of several processes, as on a TPU pod.
       matmul_precision: How the networks multiply float32 matrices and convolve. "highest" is full
         float32, as the original ran (it turned TF32 off); "default" is the device's fastest (TF32
         on recent GPUs, bfloat16 on TPUs), "high" lies between. CPUs always compute in full
@@ -68,7 +68,7 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
       config: A config with the keys `devices` and `compile_cache`.
 
     Raises:
-      ConfigError: one of the keys is missing or wrong.
+      ConfigError: one of the keys is missing or wrong, or there are no other processes.
       BackendError: the installed JAX computes wrong.
     """
     for name in ("devices", "compile_cache"):
@@ -89,7 +89,13 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
     if devices.distributed:
         import jax
 
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except (ValueError, RuntimeError) as error:  # RuntimeError: the others do not answer
+            raise errors.ConfigError(
+                "devices.distributed: expected a pod or a cluster whose processes JAX finds by "
+                f"itself; got: {str(error).strip().splitlines()[0]} On one machine leave this out."
+            ) from error
     settle_arithmetic(devices.matmul_precision)
 
 

@@ -34,6 +34,13 @@ class DiscriminatorConfig:
     conv_clamp: float | None = 256.0
     label_dim: int = 25
 
+    def __post_init__(self) -> None:
+        if self.mbstd_group_size < 1 or self.mbstd_block_size < 0:
+            raise ValueError(
+                "mbstd_group_size must be at least 1 and mbstd_block_size at least 0; got "
+                f"{self.mbstd_group_size} and {self.mbstd_block_size}."
+            )
+
     @classmethod
     def tiny(cls) -> "DiscriminatorConfig":
         """Returns a configuration small enough for unit tests."""

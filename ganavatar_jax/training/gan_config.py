@@ -10,6 +10,11 @@ from ganavatar_jax.training import (
     reconstruction_config,
 )
 
+_POSITIVE = (
+    "batch_size", "total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations",
+    "g_reg_interval", "d_reg_interval", "ada_interval",
+)  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class GanConfig:
@@ -105,7 +110,7 @@ class GanConfig:
     profile_iterations: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "total_kimg", "snapshot_kimg", "sample_kimg", "log_iterations"):
+        for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
         for name in ("seed", "microbatch", "profile_iterations"):

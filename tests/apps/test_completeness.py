@@ -252,6 +252,28 @@ def test_in_a_folder_of_an_earlier_version_options_that_were_changed_later_count
     assert "mapping.lr (was 0.5, now 0.0001)" in found["train_mapping"]
 
 
+def test_in_a_folder_of_an_earlier_version_options_that_did_not_exist_are_not_known(config, old):
+    """Pairs were rendered by the fixed camera before there was another: asked for, they stand."""
+    (old.path / "config_changes.jsonl").write_text(
+        '{"time_utc": "2026-03-01T00:00:00+00:00", "changes": '
+        '{"frontal.camera": ["(absent)", "capture"]}}\n'
+    )
+    adopt_all(config, old)
+    assert "frontal.camera" not in old.read_marker("make_frontals").identity.options
+    config.frontal.camera = "fixed"
+    assert judge_all(config, old) == {}
+
+
+def test_how_networks_multiply_makes_anew_what_they_gave(config, opened):
+    config.devices.matmul_precision = "default"
+    assert list(judge_all(config, opened)) == [
+        "make_frontals",
+        "train_mapping",
+        "evaluate",
+        "render",
+    ]
+
+
 def test_in_a_folder_of_an_earlier_version_missing_results_are_made_again(config, old, things):
     things["mapping"] = None
     assert "train_mapping" in judge_all(config, old)

@@ -104,6 +104,9 @@ def test_networks_that_are_gone_are_exported_again(opened, caplog):
 def test_a_training_without_checkpoints_to_go_on_from_says_so(opened, caplog):
     settle(opened, begun(), length="trained to 1 of 2 kimg")
     assert "there is no checkpoint to go on from; training starts anew" in caplog.text
+    aside = opened.path / "checkpoints" / "before_1"
+    assert (aside / "export" / weights.GENERATOR).is_file()  # the only networks are not lost
+    assert (aside / "metrics.jsonl").is_file()
 
 
 def test_a_first_training_is_told_nothing(opened, caplog):
@@ -126,3 +129,15 @@ def test_checkpoints_of_an_earlier_version_are_not_older_than_the_dataset(opened
     os.utime(opened.path / "checkpoints" / "gan" / "2", (1, 1))
     settle(opened, begun(), info=None)
     assert "its checkpoints are older than the dataset; training starts anew" in caplog.text
+
+
+def test_a_marker_that_is_written_again_when_it_is_adopted_is_no_newer_dataset(opened, caplog):
+    prepared = opened.read_marker("prepare_data")
+    checkpoint(opened, {})
+    later = os.stat(opened.marker_path("prepare_data")).st_mtime + 3600
+    os.utime(opened.path / "checkpoints" / "gan" / "2", (later - 1800, later - 1800))
+    opened.mark_done("prepare_data", prepared.info, time_utc=prepared.time_utc)
+    os.utime(opened.marker_path("prepare_data"), (later, later))
+    settle(opened, begun(), info=None)
+    assert "taken as trained with what is there" in caplog.text
+    assert (opened.path / "checkpoints" / "gan" / "2").is_dir()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import avatar, evaluate, experiment, experiment_config
+from ganavatar_jax.apps import avatar, command_line, evaluate, experiment, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.training import mapping_step
@@ -119,3 +119,22 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(errors.RunError, match=r"config\.json: expected JSON"):
         avatar.Avatar.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("frontal.batch_size", 0),
+        ("gan.g_reg_interval", 0),
+        ("gan.d_reg_interval", 0),
+        ("gan.ada_interval", -1),
+        ("discriminator.mbstd_block_size", -4),
+        ("discriminator.mbstd_group_size", 0),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused_before_anything_is_made(key, value):
+    config = command_line.load_config("configs/quickstart.py:smoke")
+    section, name = key.split(".")
+    config[section][name] = value
+    with pytest.raises(errors.ConfigError, match=f"{name}.*{value}"):
+        experiment.resolve(config)

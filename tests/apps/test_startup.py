@@ -75,3 +75,11 @@ def test_an_unknown_device_option_is_refused():
     config = ml_collections.ConfigDict({"devices": {"gpus": 2}, "compile_cache": False})
     with pytest.raises(errors.ConfigError, match=r"config\.devices\.gpus: unknown key"):
         startup.start_jax(config)
+
+
+def test_one_machine_that_is_asked_for_others_says_so_in_one_line(monkeypatch):
+    config = ml_collections.ConfigDict({"devices": {"distributed": True}, "compile_cache": False})
+    for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_JOB_ID", "OMPI_MCA_orte_hnp_uri"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(errors.ConfigError, match=r"devices.distributed: .* On one machine leave"):
+        startup.start_jax(config)

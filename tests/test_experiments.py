@@ -1,0 +1,32 @@
+"""The experiments' scripts fit the package as it is."""
+
+import os
+import subprocess
+import sys
+
+
+def test_every_script_can_be_imported(repo_root):
+    scripts = sorted(path.stem for path in (repo_root / "experiments").glob("*.py"))
+    assert len(scripts) > 10
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import {', '.join(scripts)}"],
+        env=os.environ | {"PYTHONPATH": f"{repo_root}{os.pathsep}{repo_root / 'experiments'}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_what_a_step_keeps_in_memory_is_still_counted(repo_root):
+    # The phase that costs the least to trace; the figure is that of experiments/log/E015.
+    result = subprocess.run(
+        [sys.executable, "experiments/memory_by_tracing.py", "--phase", "g_reg", "--batch", "4"],
+        cwd=repo_root,
+        env=os.environ | {"PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "| g_reg | 4 | 1.9 | 2.1 |" in result.stdout
