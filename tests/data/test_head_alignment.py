@@ -71,6 +71,7 @@ def errors_of(report, truth):
     return angle, abs(scale - 1), np.linalg.norm(shift)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_displaced_actor_is_brought_back_by_its_face(seed, actor):
     capture, find = actor
@@ -91,6 +92,7 @@ def test_a_displaced_actor_is_brought_back_by_its_face(seed, actor):
     assert not report.warnings
 
 
+@pytest.mark.slow
 def test_scale_only_keeps_what_the_tracker_says_of_directions(actor):
     capture, find = actor
     truth = similarity(1)
@@ -175,6 +177,7 @@ def test_default_leaves_captures_in_the_head_frame_alone(actor):
     assert head_alignment.resolve_method(other) == "auto"
 
 
+@pytest.mark.slow
 def test_normalized_landmarks_hide_how_the_head_moves(actor):
     capture, find = actor
     few = dataclasses.replace(capture, frames=capture.frames[:6])

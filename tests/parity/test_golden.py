@@ -241,6 +241,12 @@ def test_density_regulariser(case):
     )
 
 
+# Both 512-pixel cases hold the same networks; the one with our plane axes and bounds runs always.
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param("eg3d_ffhq512", marks=pytest.mark.parity_full), "ganavatar512_box", "eg3d_128"],
+    indirect=True,
+)
 @pytest.mark.usefixtures("alone")
 def test_generator_loss(case):
     case.need("gm_z", "gm_logits")
