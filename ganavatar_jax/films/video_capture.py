@@ -9,7 +9,9 @@ it, and those after them, anew:
     structure/            COLMAP's features and matches, while they are needed
     poses.npz             cameras of all frames with a face
     images/, alpha/       square crops, one at a time
-    dataset.json          written last: the folder is a capture in EG3D's layout then
+    dataset.json          the folder is a capture in EG3D's layout from then on
+    clip.json             what the film shows and lacks, in words and frame by frame
+    summary.json          written last
 """
 
 import hashlib
@@ -27,7 +29,15 @@ from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import data_config, frame_checks
 from ganavatar_jax.data.formats import video_file
 from ganavatar_jax.faces import estimator_config, regions
-from ganavatar_jax.films import matters, video_cameras, video_landmarks, video_truth
+from ganavatar_jax.films import (
+    clip_findings,
+    clip_refusals,
+    clip_summary,
+    matters,
+    video_cameras,
+    video_landmarks,
+    video_truth,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +46,15 @@ _JPEG_QUALITY = 97
 _RESULTS = {
     "landmarks": ("landmarks",),
     "poses": (video_cameras.POSES_FILE, "structure"),
-    "images": ("dataset.json", "summary.json", "expressions.json", "meta.json", "images", "alpha"),
+    "images": (
+        "dataset.json",
+        "summary.json",
+        clip_summary.FILE,
+        "expressions.json",
+        "meta.json",
+        "images",
+        "alpha",
+    ),
 }
 # The first stage that an option of a video changes; what is not listed changes them all.
 _FIRST_STAGE = {
@@ -70,8 +88,8 @@ def prepare_video(
       video and of an image of 512 pixels, the residual of the alignment.
 
     Raises:
-      DataFormatError: the video cannot be read, or shows no face or several; or the truth does not
-        fit it.
+      DataFormatError: the video cannot be read, or shows no face or several, a still, a drawing or
+        nothing but a profile; or the truth does not fit it.
       EstimatorError: a model file is missing.
       MissingDependencyError: a package for mattes is missing.
       RunError: the folder cannot be written.
@@ -104,11 +122,14 @@ def prepare_video(
         )
     video_cameras.check_available(config, estimator, folder)
     tracks, missing = video_landmarks.read_tracks(video, config, estimator, folder, progress)
+    clip_refusals.refuse(config.source, video, tracks)
     solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
+    clip_findings.refuse_profiles(config.source, solved.cam2world[solved.kept])
     facts = _write_frames(
         video, config, tracks, solved, folder=folder, matter=matter, progress=progress
     )
     facts |= {"frames_without_face": missing}
+    clip_summary.write(video, config, estimator, tracks, solved, folder=folder, faceless=missing)
     files.write_atomic(summary, json.dumps(facts, indent=1))
     return _judged(facts, video, config, folder)
 
@@ -210,6 +231,8 @@ def _write_frames(
     begins = _find_shots(frames, np.array([values for _, values in labels]))
     missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
     due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
+    if progress is not None:
+        progress("images", 0, len(names))
     for index, name in enumerate(names):
         if due[index]:
             if matter is not None and begins[index]:

@@ -15,7 +15,7 @@ from ganavatar_jax.faces import estimator_config, mediapipe_face
 
 _LOG = logging.getLogger(__name__)
 
-# Called with the stage, the number of its finished frames and of all its frames.
+# Called with the stage, the number of its finished frames (0 when it begins) and of all its frames.
 Progress = Callable[[str, int, int], None]
 
 _CHUNK = 100
@@ -69,6 +69,8 @@ def read_tracks(
     reader: mediapipe_face.MediaPipeFace | None = None
     names: tuple[str, ...] = ()
     found, crowds, looked = [], 0, 0
+    if progress is not None:
+        progress("landmarks", 0, len(numbers))
     for start in range(0, len(numbers), _CHUNK):
         path = folder / "landmarks" / f"{start:05d}.npz"
         if not path.is_file():
@@ -86,6 +88,12 @@ def read_tracks(
         raise errors.DataFormatError(
             f"{config.source}: {crowds} of {looked} frames looked at show more than one face. Crop "
             "the video to one person."
+        )
+    if not len(tracks.frame):
+        raise errors.DataFormatError(
+            f"{config.source}: a face is missing: none was found in {len(numbers)} frames. They "
+            "show the back or the side of a head, a drawing, or somebody too small or too dark; or "
+            "the video is not upright. Film a person's face from the front, large and lit."
         )
     if len(tracks.frame) < config.video.fewest_frames:
         raise errors.DataFormatError(

@@ -1,0 +1,104 @@
+"""Films that cannot become an avatar, known by their pictures and landmarks: stills and drawings.
+
+A person who keeps still breathes, blinks and sways, and a lens adds noise; in a picture that is
+shown again and again landmarks stay where they are but for what the codec changes. A drawing fills
+a face with few colours, light on skin makes hundreds.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ganavatar_jax.core import errors
+from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.data.formats import video_file
+from ganavatar_jax.faces import mesh_outline
+from ganavatar_jax.films import video_landmarks
+
+_RIGHT_EYE, _LEFT_EYE = 33, 263  # outer corners
+_STILL = 0.004  # Of the distance of the eyes.
+_STILL_PERCENTILE = 95.0
+_FLAT = 0.5
+_NEAR = 2  # Grey levels that count as one colour on either side.
+_LOOKED, _LOOKED_AT = 8, 100  # Pictures, spread over so many frames: decoding all takes time.
+
+
+def refuse(source: str, video: video_file.VideoFile, tracks: video_landmarks.Tracks) -> None:
+    """Refuses stills and drawings.
+
+    Args:
+      source: The film, for messages.
+      video: Its pictures.
+      tracks: Its landmarks.
+
+    Raises:
+      DataFormatError: one picture is repeated, or the face is drawn.
+    """
+    moved = motion_share(tracks.landmarks)
+    if moved < _STILL:
+        raise errors.DataFormatError(
+            f"{source}: motion is missing: its {len(tracks.frame)} frames show one picture (the "
+            f"face moves by {moved:.2%} of the distance of the eyes). Film a person who moves the "
+            "head and speaks; a photograph is not enough."
+        )
+    span = min(len(tracks.frame), _LOOKED_AT)
+    chosen = np.unique(np.linspace(0, span - 1, _LOOKED).astype(int)).tolist()
+    flat = _median(
+        flat_share(video.read(int(tracks.frame[i])), tracks.landmarks[i]) for i in chosen
+    )
+    if flat > _FLAT:
+        raise errors.DataFormatError(
+            f"{source}: a real face is missing: one colour fills {flat:.0%} of it, as in drawings "
+            "and cartoons. Film a person."
+        )
+
+
+def motion_share(landmarks_px: Float[np.ndarray, "f n d"]) -> float:
+    """Measures how far a face strays from where it usually is, shifts and expressions included.
+
+    Args:
+      landmarks_px: Landmarks of all frames, pixels; x and y are used.
+
+    Returns:
+      Over the distance of the outer eye corners: the root mean square of the landmarks' distances
+      from their medians over time, in the frame that 95 % of frames stay below.
+    """
+    points = landmarks_px[..., :2].astype(np.float64)
+    usual = np.median(points, axis=0)
+    unit = np.linalg.norm(usual[_LEFT_EYE] - usual[_RIGHT_EYE])
+    strayed = np.sqrt(((points - usual) ** 2).sum(axis=-1).mean(axis=-1))
+    return float(np.percentile(strayed, _STILL_PERCENTILE) / max(unit, 1e-6))
+
+
+def flat_share(
+    image_u8: UInt8[np.ndarray, "h w 3"], landmarks_px: Float[np.ndarray, "478 d"]
+) -> float:
+    """Measures how much of a face its most common colour fills.
+
+    Args:
+      image_u8: The picture, 0..255.
+      landmarks_px: The face, pixels.
+
+    Returns:
+      Share of the face within two levels of its most common colour, burnt-out light left out.
+    """
+    height, width, _ = image_u8.shape
+    picture = Image.new("1", (width, height))
+    oval = landmarks_px[list(mesh_outline.OVAL), :2].astype(float)
+    ImageDraw.Draw(picture).polygon([(x, y) for x, y in oval.tolist()], fill=1)
+    inside = image_u8[np.asarray(picture)].astype(np.int64)
+    if not len(inside):
+        return 0.0
+    size = 256
+    codes = (inside[:, 0] * size + inside[:, 1]) * size + inside[:, 2]
+    values, counts = np.unique(codes, return_counts=True)
+    common = values[counts.argmax()]
+    color = np.array([common // size**2, common // size % size, common % size])
+    if color.min() >= 250 or color.max() <= 5:
+        return 0.0
+    return float((np.abs(inside - color).max(axis=1) <= _NEAR).mean())
+
+
+def _median(values: Iterable[float]) -> float:
+    return float(np.median(list(values)))
