@@ -31,12 +31,14 @@ class Tracks(NamedTuple):
       landmarks: Pixels of the video.
       code: Expression codes.
       names: Their names.
+      presence: How sure the landmark net is that it sees a face, 0..1.
     """
 
     frame: Int[np.ndarray, " f"]
     landmarks: Float[np.ndarray, "f 478 3"]
     code: Float[np.ndarray, "f e"]
     names: tuple[str, ...]
+    presence: Float[np.ndarray, " f"]
 
 
 def read_tracks(
@@ -77,13 +79,14 @@ def read_tracks(
             reader = reader or mediapipe_face.MediaPipeFace(estimator)
             _read_chunk(video, reader, numbers[start : start + _CHUNK], path)
         with np.load(path, allow_pickle=False) as stored:
-            found.append((stored["frame"], stored["landmarks"], stored["code"]))
+            sure = stored["presence"] if "presence" in stored else np.ones(len(stored["frame"]))
+            found.append((stored["frame"], stored["landmarks"], stored["code"], sure))
             names = tuple(stored["names"].tolist())
             crowds, looked = crowds + int(stored["crowds"]), looked + int(stored["looked"])
         if progress is not None:
             progress("landmarks", min(start + _CHUNK, len(numbers)), len(numbers))
-    frame, landmarks, code = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    tracks = Tracks(frame, landmarks, code, names)
+    frame, landmarks, code, presence = map(np.concatenate, zip(*found, strict=True))
+    tracks = Tracks(frame, landmarks, code, names, presence)
     if crowds > looked / 2:
         raise errors.DataFormatError(
             f"{config.source}: {crowds} of {looked} frames looked at show more than one face. Crop "
@@ -98,8 +101,8 @@ def read_tracks(
     if len(tracks.frame) < config.video.fewest_frames:
         raise errors.DataFormatError(
             f"{config.source}: a face was found in {len(tracks.frame)} of {len(numbers)} frames; "
-            f"at least {config.video.fewest_frames} are needed. Record the face larger and "
-            "brighter, or check that the video is upright."
+            f"at least {config.video.fewest_frames} are needed. Record the face from the front, "
+            "larger and brighter, or check that the video is upright."
         )
     _tell_gaps(config.source, numbers, tracks.frame)
     return tracks, len(numbers) - len(tracks.frame)
@@ -112,7 +115,7 @@ def _read_chunk(
     path: pathlib.Path,
 ) -> None:
     """Reads some frames and stores them whole, so that a stopped run loses one chunk at most."""
-    frames, landmarks, codes, crowds, looked = [], [], [], 0, 0
+    frames, landmarks, codes, presence, crowds, looked = [], [], [], [], 0, 0
     for number in numbers.tolist():
         image = video.read(number)
         reading = reader.estimate(image)
@@ -123,6 +126,7 @@ def _read_chunk(
             frames.append(number)
             landmarks.append(reading.landmarks)
             codes.append(reading.code)
+            presence.append(reading.confidence)
     with files.atomic_path(path) as temporary:
         np.savez(
             temporary,
@@ -130,6 +134,7 @@ def _read_chunk(
             landmarks=np.array(landmarks, np.float32).reshape(-1, 478, 3),
             code=np.array(codes, np.float32).reshape(len(codes), len(reader.names)),
             names=np.array(reader.names),
+            presence=np.array(presence, np.float32),
             crowds=crowds,
             looked=looked,
         )

@@ -51,7 +51,7 @@ def pose_overlay(
 
     Source: pinhole projection.
     """
-    side, width = _OVER * side_px, max(2, _OVER * side_px // 256)
+    side, width = _OVER * side_px, max(2, _OVER * side_px // 170)
     picture = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     pose, intrinsics = label25[:16].reshape(1, 4, 4), label25[16:].reshape(1, 3, 3)
@@ -70,9 +70,9 @@ def pose_overlay(
     at = place(np.concatenate([origin[None], origin + _AXIS * np.eye(3)]))
     order = np.argsort(toward)  # The axis that points at the eye is drawn last.
     for axis in order.tolist():
-        for color, extra in (((255, 255, 255), 4), (_AXES[axis], 0)):
-            draw.line([at[0], at[axis + 1]], fill=color, width=2 * width + extra)
-            _dot(draw, at[axis + 1], 2 * width + extra / 2, color)
+        for color, extra in (((255, 255, 255), 5), (_AXES[axis], 0)):
+            draw.line([at[0], at[axis + 1]], fill=color, width=(3 * width) // 2 + extra)
+            _dot(draw, at[axis + 1], 1.5 * width + extra / 2, color)
     if flagged:
         draw.rectangle([0, 0, side - 1, side - 1], outline=_WARNING, width=4 * width)
     shown = picture.resize((side_px, side_px), Image.Resampling.LANCZOS)

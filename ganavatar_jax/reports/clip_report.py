@@ -110,8 +110,9 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
         second = table["second_deg"][index]
         caption = [
             f"frame {table['frame'][index]}" + (f": {reason}" if reason else ""),
-            f"yaw {yaw:+.0f}  pitch {pitch:+.0f}  roll {roll:+.0f}  "
-            f"(±{sigma[index].max():.1f})" + ("" if second is None else f"  2nd {second:.0f} off"),
+            f"yaw {yaw:+.0f}  pitch {pitch:+.0f}  roll {roll:+.0f}"
+            + (f"  (±{wide:.1f})" if (wide := float(sigma[index].max())) > 0 else "")
+            + ("" if second is None else f"  second {second:.0f} off"),
         ]
         tiles.append(
             clip_drawings.pose_overlay(

@@ -39,11 +39,13 @@ def drawn(face):
 def film(tmp_path):
     """Makes a film that shows one picture, with whatever landmarks."""
 
-    def make(image, landmarks):
+    def make(image, landmarks, *, presence=1.0):
         layouts.save_video(tmp_path / "me.mp4", [image] * len(landmarks))
         count = len(landmarks)
         code = np.zeros((count, 1), np.float32)
-        tracks = video_landmarks.Tracks(np.arange(count), landmarks, code, ("jawOpen",))
+        tracks = video_landmarks.Tracks(
+            np.arange(count), landmarks, code, ("jawOpen",), np.full(count, presence, np.float32)
+        )
         return video_file.VideoFile(tmp_path / "me.mp4", where="me.mp4"), tracks
 
     return make
@@ -78,6 +80,12 @@ def test_motion_is_measured_in_distances_of_the_eyes(face):
 def test_a_drawn_face_is_refused(face, film):
     video, tracks = film(drawn(face), moving(face, share=0.1))
     with pytest.raises(errors.DataFormatError, match=r"me\.mp4: a real face is missing.*cartoons"):
+        clip_refusals.refuse("me.mp4", video, tracks)
+
+
+def test_what_is_hardly_a_face_is_refused(face, film):
+    video, tracks = film(shaded(), moving(face, share=0.1), presence=0.82)
+    with pytest.raises(errors.DataFormatError, match=r"a face is missing.*hardly.*0\.82.*front"):
         clip_refusals.refuse("me.mp4", video, tracks)
 
 
