@@ -82,6 +82,7 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
             facts = video_capture.prepare_video(
                 data, resolved.estimator, capture, progress=show.stage
             )
+            stack.close()  # The last bar ends before what was found is told.
             _LOG.info("%s: %s", data.source, ", ".join(f"{k} {v}" for k, v in facts.items()))
             _tell(data.source, clip_report.read(capture) or {})
             # The truth is compared with and changes nothing in the dataset.

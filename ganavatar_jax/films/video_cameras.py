@@ -271,16 +271,15 @@ def _from_structure(
     side = np.array([square.side_px for square in squares])
     every, every_px = start.cam2world.copy(), start.residual_px.copy()
     every[kept], every_px[kept] = poses, found.residual_px * side / _PICTURE_PX
-    refined = np.zeros(len(every), bool)
-    refined[kept] = found.seen >= _FEWEST_POINTS
+    trusted = kept[found.seen >= _FEWEST_POINTS]
     return start._replace(
         cam2world=every,
         focal_px=focal,
         residual_px=every_px,
-        kept=kept[found.seen >= _FEWEST_POINTS],
+        kept=trusted,
         residual=residual,
         cameras="colmap",
-        refined=refined,
+        refined=np.isin(np.arange(len(every)), trusted),
     )
 
 

@@ -261,7 +261,9 @@ def test_a_video_without_frames_or_without_a_file_is_refused(tmp_path):
 
 def test_a_video_without_a_face_is_refused(tmp_path):
     layouts.save_video(tmp_path / "me.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 12)
-    with pytest.raises(errors.DataFormatError, match="a face was found in 0 of 12 frames"):
+    with pytest.raises(
+        errors.DataFormatError, match="a face is missing: none was found in 12 frames"
+    ):
         prepare(tmp_path / "me.mp4", tmp_path / "capture")
 
 
