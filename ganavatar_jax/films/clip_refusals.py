@@ -21,6 +21,8 @@ _PRESENCE = 0.93  # Median: ears have 0.82, faces 0.99 and more.
 _RIGHT_EYE, _LEFT_EYE = 33, 263  # outer corners
 # Of the distance of the eyes: noisy stills move by 0.002, people who keep still by 0.03.
 _STILL = 0.006
+# The same but for moving a flat picture: photographs in a hand 0.008, two seconds of people 0.02.
+_RIGID, _FEWEST_FRAMES = 0.012, 50
 _STILL_PERCENTILE = 95.0
 _FLAT = 0.4  # People and rendered people have up to 0.12, a drawn face 0.7.
 _NEAR = 2  # Grey levels that count as one colour on either side.
@@ -36,7 +38,7 @@ def refuse(source: str, video: video_file.VideoFile, tracks: video_landmarks.Tra
       tracks: Its landmarks.
 
     Raises:
-      DataFormatError: one picture is repeated, the face is drawn, or it is none.
+      DataFormatError: one picture is repeated or moved, the face is drawn, or it is none.
     """
     sure = float(np.median(tracks.presence))
     if sure < _PRESENCE:
@@ -45,12 +47,19 @@ def refuse(source: str, video: video_file.VideoFile, tracks: video_landmarks.Tra
             f"is hardly one (presence {sure:.2f} of 1); it may be an ear of a head seen from the "
             "side. Film a person's face from the front, large and lit."
         )
-    moved = motion_share(tracks.landmarks)
+    count, moved = len(tracks.frame), motion_share(tracks.landmarks)
     if moved < _STILL:
         raise errors.DataFormatError(
-            f"{source}: motion is missing: its {len(tracks.frame)} frames show one picture (the "
-            f"face moves by {moved:.2%} of the distance of the eyes). Film a person who moves the "
-            "head and speaks; a photograph is not enough."
+            f"{source}: motion is missing: its {count} frames show one picture (the face moves by "
+            f"{moved:.2%} of the distance of the eyes). Film a person who moves the head and "
+            "speaks; a photograph is not enough."
+        )
+    changed = shape_share(tracks.landmarks) if count >= _FEWEST_FRAMES else 1.0
+    if changed < _RIGID:
+        raise errors.DataFormatError(
+            f"{source}: expression is missing: its {count} frames show a photograph that is moved "
+            f"(the face itself changes by {changed:.2%} of the distance of the eyes). Film a "
+            "person who turns the head and speaks."
         )
     span = min(len(tracks.frame), _LOOKED_AT)
     chosen = np.unique(np.linspace(0, span - 1, _LOOKED).astype(int)).tolist()
@@ -79,6 +88,25 @@ def motion_share(landmarks_px: Float[np.ndarray, "f n d"]) -> float:
     unit = np.linalg.norm(usual[_LEFT_EYE] - usual[_RIGHT_EYE])
     strayed = np.sqrt(((points - usual) ** 2).sum(axis=-1).mean(axis=-1))
     return float(np.percentile(strayed, _STILL_PERCENTILE) / max(unit, 1e-6))
+
+
+def shape_share(landmarks_px: Float[np.ndarray, "f n d"]) -> float:
+    """Measures how far a face changes but for what moving a flat picture of it explains.
+
+    Args:
+      landmarks_px: Landmarks of all frames, pixels; x and y are used.
+
+    Returns:
+      As `motion_share`, after each frame is carried onto the median face by an affine map.
+    """
+    points = landmarks_px[..., :2].astype(np.float64)
+    wide = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)
+    squared = np.swapaxes(wide, 1, 2) @ wide
+    target, carried = points[len(points) // 2], points
+    for _ in range(2):  # First onto one frame, then onto the median of all.
+        carried = wide @ np.linalg.solve(squared, np.swapaxes(wide, 1, 2) @ target)
+        target = np.median(carried, axis=0)
+    return motion_share(carried)
 
 
 def flat_share(

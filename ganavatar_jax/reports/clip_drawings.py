@@ -14,7 +14,7 @@ from ganavatar_jax.geometry import triangulation
 _PAPER, _INK, _GREY, _FAINT = (252, 252, 250), (40, 40, 44), (150, 150, 156), (224, 224, 228)
 _AXES = ((230, 40, 40), (30, 170, 60), (50, 90, 240))
 _NEAR, _FAR, _SHADE = (255, 214, 0), (150, 128, 20), (20, 20, 20)
-_WARNING = (224, 120, 0)
+_WARNING, _REFINED = (224, 120, 0), (0, 150, 160)
 _AXIS = 0.22  # Length of the head's axes, world units.
 _MIDDLE = (0.0, -0.05, -0.02)  # Inside the head: what lies on its far side as seen is hidden.
 _OVER = 2  # Times larger than shown.
@@ -102,6 +102,7 @@ def angles_plot(
     sigma_deg: Float[np.ndarray, "f 3"],
     *,
     flagged: Bool[np.ndarray, " f"],
+    refined: Bool[np.ndarray, " f"],
     size_px: tuple[int, int] = (1040, 420),
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draws yaw, pitch and roll over time, with bands of two standard deviations.
@@ -111,6 +112,7 @@ def angles_plot(
       angles_deg: Yaw, pitch and roll of the head.
       sigma_deg: Their standard deviations.
       flagged: Frames that get a mark on the time axis.
+      refined: Frames that get a mark at the top.
       size_px: Width and height of the picture.
 
     Returns:
@@ -132,9 +134,13 @@ def angles_plot(
         canvas.line(time_s, angles_deg[:, axis], color)
         canvas.legend(axis, name, color)
     for second in time_s[flagged].tolist():
-        canvas.mark(second)
-    if flagged.any():
-        canvas.legend(3, "flagged", _WARNING)
+        canvas.mark(second, _WARNING, top=False)
+    for second in time_s[refined].tolist():
+        canvas.mark(second, _REFINED, top=True)
+    names = {"flagged": (flagged, _WARNING), "refined": (refined, _REFINED)}
+    for place, (name, (marked, color)) in enumerate(names.items(), start=3):
+        if marked.any():
+            canvas.legend(place, name, color)
     return canvas.picture()
 
 
@@ -221,12 +227,12 @@ class _Canvas:
         (u, v), radius = self.place(x, y), 2.5 * _OVER
         self._draw.ellipse([u - radius, v - radius, u + radius, v + radius], fill=(*color, 150))
 
-    def mark(self, x: float) -> None:
-        u, v = self.place(x, self._y[0])
-        self._draw.line([(u, v - 12), (u, v)], fill=_WARNING, width=2 * _OVER)
+    def mark(self, x: float, color: tuple, *, top: bool) -> None:
+        u, v = self.place(x, self._y[1] if top else self._y[0])
+        self._draw.line([(u, v - 12), (u, v)], fill=color, width=2 * _OVER)
 
     def legend(self, place: int, name: str, color: tuple) -> None:
-        x, y = self._left + _OVER * (50 + 205 * place), 6
+        x, y = self._left + _OVER * (40 + 195 * place), 6
         self._draw.rectangle([x, y + 6, x + 20, y + 22], fill=color)
         self._draw.text((x + 28, y), name, _INK, self._font)
 

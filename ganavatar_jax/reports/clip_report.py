@@ -22,7 +22,8 @@ CAPTIONS = {
         "dark where the head hides them; red must point to the person's left, green up, blue out "
         "of the face."
     ),
-    ANGLES: "The head's angles over time, with bands of two standard deviations.",
+    ANGLES: "The head's angles over time, with bands of two standard deviations. "
+    "Frames without a mark at the top have cameras that features of the picture did not refine.",
     SPREAD: "Where the head turned: sides that no dot comes near will be a guess.",
 }
 
@@ -41,7 +42,7 @@ def choose_frames(
 
     Returns:
       Place -> why it was chosen, in order of time: the first, the last, those turned and nodded
-      furthest, the worst fit, some that are flagged, and evenly spaced ones to fill up.
+      furthest, the worst fit, some that are flagged, and what lies between to fill up.
     """
     yaw, pitch = angles_deg[:, 0], angles_deg[:, 1]
     last = len(yaw) - 1
@@ -59,10 +60,9 @@ def choose_frames(
         kinds[kind] = kinds.get(kind, 0) + 1
         if kinds[kind] <= 2 and sum(min(n, 2) for n in kinds.values()) <= _FLAGGED:
             found[place] = kind
-    for place in np.linspace(0, last, 2 * _TILES).round().astype(int).tolist()[1::2]:
-        if len(found) >= min(_TILES, len(yaw)):
-            break
-        found.setdefault(place, "")
+    while len(found) < min(_TILES, len(yaw)):
+        apart = np.abs(np.arange(len(yaw))[:, None] - np.array(list(found))).min(axis=1)
+        found[int(apart.argmax())] = ""
     return dict(sorted(found.items()))
 
 
@@ -95,7 +95,7 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
     why: dict[int, str] = {}
     for flag in clip["flags"]:
         frames = flag["frames"]
-        for frame in sorted({frames[0], frames[len(frames) // 2], *frames}, key=frames.index):
+        for frame in dict.fromkeys([frames[0], frames[len(frames) // 2], *frames]):
             why.setdefault(place[frame], flag["kind"])
     marked = np.zeros(len(angles), bool)
     marked[list(why)] = True
@@ -127,7 +127,9 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
     time_s = np.array(table["time_s"], np.float64)
     return {
         POSES: media.tile_sheet(np.stack(tiles), columns=_COLUMNS),
-        ANGLES: clip_drawings.angles_plot(time_s, angles, sigma, flagged=marked),
+        ANGLES: clip_drawings.angles_plot(
+            time_s, angles, sigma, flagged=marked, refined=np.array(table["refined"], bool)
+        ),
         SPREAD: clip_drawings.spread_plot(angles, flagged=marked),
     }
 

@@ -71,6 +71,25 @@ def test_a_person_who_sways_a_little_is_not(face, film):
     clip_refusals.refuse("me.mp4", video, tracks)
 
 
+def affine(face, count, *, noise_px=0.05):
+    """A picture that is shifted, turned and stretched."""
+    generator = np.random.default_rng(2)
+    maps = np.eye(2) + generator.normal(0.0, 0.05, (count, 2, 2))
+    points = np.tile(face, (count, 1, 1))
+    points[..., :2] = face[:, :2] @ maps + generator.normal(0.0, 10.0, (count, 1, 2))
+    return points + generator.normal(0.0, noise_px, points.shape).astype(np.float32)
+
+
+def test_a_photograph_that_is_moved_is_refused(face, film):
+    video, tracks = film(shaded(), affine(face, 60))
+    assert clip_refusals.motion_share(tracks.landmarks) > 0.1
+    with pytest.raises(errors.DataFormatError, match=r"expression is missing.*photograph.*speaks"):
+        clip_refusals.refuse("me.mp4", video, tracks)
+    spoken = tracks.landmarks.copy()
+    spoken[20:26, :60, 1] += 6.0  # lips and jaw
+    clip_refusals.refuse("me.mp4", video, tracks._replace(landmarks=spoken))
+
+
 def test_motion_is_measured_in_distances_of_the_eyes(face):
     once, twice = moving(face, share=0.1), 2.0 * moving(face, share=0.1)
     assert clip_refusals.motion_share(once) == pytest.approx(0.1, rel=0.1)

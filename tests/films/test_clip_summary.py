@@ -107,6 +107,19 @@ def test_one_frame_repeated_is_refused(tmp_path):
 
 
 @pytest.mark.captures
+def test_a_photograph_that_is_moved_is_refused(tmp_path):
+    [image] = frames(lambda yaw: abs(yaw) < 10, 1)
+    picture = Image.fromarray(image)
+    moved = []
+    for time in range(60):
+        angle, shift = 4 * np.sin(time / 7), (5 * np.sin(time / 5), 4 * np.cos(time / 6))
+        turned = picture.rotate(angle, Image.Resampling.BICUBIC, translate=shift, fillcolor="white")
+        moved.append(np.asarray(turned))
+    photo = film(tmp_path / "me.mp4", moved)
+    refused(photo, tmp_path / "capture", r"me\.mp4: expression is missing.*photograph.*speaks")
+
+
+@pytest.mark.captures
 def test_a_profile_alone_is_refused(tmp_path):
     side = film(tmp_path / "me.mp4", frames(lambda yaw: yaw > 58, 24))
     refused(

@@ -91,26 +91,33 @@ def test_angles_are_drawn_with_bands_of_two_deviations():
     time_s, angles = np.linspace(0.0, 4.0, 50), np.zeros((50, 3))
     angles[:, 0] = 20.0
 
+    none = np.zeros(50, bool)
+
     def bands(sigma):
         plot = clip_drawings.angles_plot(
-            time_s, angles, np.full((50, 3), sigma), flagged=np.zeros(50, bool)
+            time_s, angles, np.full((50, 3), sigma), flagged=none, refined=none
         ).astype(int)
         reddish = (plot[..., 0] - plot[..., 2] > 20)[60:, 300]
         return reddish.sum() / plot.shape[0]
 
     assert bands(3.0) > 3 * bands(0.01)
     marked = np.arange(50) == 25
-    plain, flagged = (
-        clip_drawings.angles_plot(time_s, angles, np.ones((50, 3)), flagged=f)
-        for f in (~marked & False, marked)
+    options = [(none, none), (marked, none), (none, marked)]
+    plain, flagged, refined = (
+        clip_drawings.angles_plot(time_s, angles, np.ones((50, 3)), flagged=f, refined=r)
+        for f, r in options
     )
     assert (plain != flagged).any()
+    assert (plain != refined).any()
+    assert (flagged != refined).any()
 
 
 def test_a_single_frame_without_deviations_can_be_drawn():
     for angles in (np.zeros((1, 3)), np.array([[170.0, -80.0, 3.0]])):
         none = np.zeros(1, bool)
-        plot = clip_drawings.angles_plot(np.zeros(1), angles, np.zeros((1, 3)), flagged=none)
+        plot = clip_drawings.angles_plot(
+            np.zeros(1), angles, np.zeros((1, 3)), flagged=none, refined=none
+        )
         assert plot.std() > 1
         assert clip_drawings.spread_plot(angles, flagged=none).std() > 1
 
@@ -141,6 +148,7 @@ def test_frames_to_look_at_are_the_extreme_the_worst_and_the_flagged():
     assert chosen[95] == "jump"
     assert len(chosen) == 16
     assert list(chosen) == sorted(chosen)
+    assert max(np.diff(list(chosen))) <= 10  # no part of the film is left out
     assert set(clip_report.choose_frames(angles[:3], residual[:3], {})) == {0, 1, 2}
 
 
@@ -162,6 +170,7 @@ def capture(tmp_path):
             "angles_deg": angles.tolist(),
             "sigma_deg": [[1.0, 2.0, 1.0]] * 8,
             "residual": [0.01] * 8,
+            "refined": [True, False] * 4,
             "second_deg": [None, *[3.0] * 7],
         },
     }
