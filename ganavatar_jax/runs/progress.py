@@ -1,9 +1,9 @@
 """Progress that reads well in a terminal and in a log file, and a stop that loses nothing.
 
-In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that the file stays
-short. The first update is left out of rate and rest, because a first step compiles or finds done
-what was done before. Ctrl-C, SIGTERM or a terminal that is closed asks the loop to save and leave;
-asking again aborts.
+In a terminal: one tqdm bar. In a log: a line at once, then one every `every_s` seconds, so that the
+file stays short. The first update is left out of rate and rest, because a first step compiles or
+finds done what was done before. Ctrl-C, SIGTERM or a terminal that is closed asks the loop to save
+and leave; asking again aborts.
 """
 
 import io
@@ -76,8 +76,8 @@ class Progress:
         self._bar = self._make_bar(_STARTING, leave=False) if self._stream.isatty() else None
         if compiles and self._bar is not None:
             self._bar.set_postfix_str("compiling")
-        elif compiles and initial < total:
-            self._print("compiling")
+        elif self._bar is None and initial < total:
+            self._print("compiling" if compiles else "begins")
 
     def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
         """Counts work done and shows it when it is time.
