@@ -85,7 +85,8 @@ def drive(
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
     folder = opened.folder("samples", "drive", source.name)
     rate = min(fps, source.fps) if source.in_time else None
-    _save_codes(folder / "codes.json", read, source, resolved, fps=rate)
+    times_s = source.times_s[unique] - source.times_s[unique[0]]
+    _save_codes(folder / "codes.json", read, source, resolved, times_s=times_s, fps=rate)
     codes, found = drive_codes.prepare(
         coefficients.select(read.codes, read.names, person.names),
         times_s=source.times_s[unique],
@@ -145,13 +146,19 @@ def _save_codes(
     source: drive_sources.Source,
     resolved: experiment_config.ExperimentConfig,
     *,
+    times_s: Float[np.ndarray, " f"],
     fps: float | None,
 ) -> None:
+    """Writes the codes, and their times where they follow no constant rate."""
     looked_up = resolved.estimator.codes_path if resolved.estimator.name == "precomputed" else None
     for used in (source.where, looked_up):
         if used and path.is_file() and pathlib.Path(used).exists() and path.samefile(used):
             return  # It may hold more frames than this part of the source.
-    files.write_atomic(path, precomputed.to_json(read.names, read.frames, read.codes, fps=fps))
+    steady = fps is None or np.abs(times_s * fps - np.arange(len(times_s))).max() < 1.0
+    content = precomputed.to_json(
+        read.names, read.frames, read.codes, fps=fps, times_s=None if steady else times_s
+    )
+    files.write_atomic(path, content)
 
 
 def _driver_view(

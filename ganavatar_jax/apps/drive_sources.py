@@ -194,13 +194,17 @@ def _open_codes(path: pathlib.Path, config: experiment_config.DriveConfig) -> So
         raise errors.DataFormatError(f"{path}: holds no codes. Write the file anew.")
     order = sorted(range(len(table.frames)), key=lambda i: json_files.by_number(table.frames[i]))
     fps = table.fps or config.fps or _USUAL_FPS
+    times_s = np.arange(len(order)) / fps
+    if table.times_s is not None and order == sorted(order):
+        times_s = np.array(table.times_s) - table.times_s[0]
+        fps = table.fps or film_times.find_rate(times_s, None)
     return Source(
         name=_result_name(path),
         where=str(path),
         frames=tuple(table.frames[i] for i in order),
-        times_s=np.arange(len(order)) / fps,
+        times_s=times_s,
         fps=fps,
-        in_time=bool(table.fps or config.fps),
+        in_time=bool(table.fps or table.times_s or config.fps),
         read=None,
         names=table.names,
         codes=table.codes[order],

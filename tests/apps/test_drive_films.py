@@ -1,5 +1,6 @@
 """Films that drive: their own times, their sound, and what is no film of a kind that is read."""
 
+import json
 import os
 
 import av
@@ -81,6 +82,12 @@ def test_the_result_keeps_time_and_sound_of_the_driver(
     nearest = np.abs(np.array(TIMES_S) - (start_s + time_s)[:, None]).argmin(axis=1)
     assert (nearest % 30 == number).mean() > 0.9
     assert len(number) == round((1.6 - start_s) * 50)
+    # The codes that are kept drive in the same time.
+    with opened(folder / "codes.json") as again:
+        rows, fps = drive_sources.choose_frames(again, experiment_config.DriveConfig())
+        assert (fps, again.in_time) == (50, True)
+        own_s = np.array(TIMES_S)[[int(name) for name in again.frames]]
+        np.testing.assert_allclose(again.times_s, own_s - own_s[0], atol=1.1e-3)
 
 
 def driver_numbers(path):
@@ -107,6 +114,15 @@ def test_sound_that_begins_late_or_ends_early_is_silent_there(tmp_path):
     assert np.abs(np.concatenate([*late], axis=1)).min(axis=1).max() < 0.5
     gone = film_sound.read_sound(path, where="me.mp4", begin_s=9.0, length_s=0.5)
     assert not np.concatenate([*gone], axis=1).any()
+
+
+@pytest.mark.parametrize("times", ["soon", [0.0], [0.0, 0.2, 0.1], [0.0, 0.1, float("nan")]])
+def test_times_of_codes_that_do_not_rise_are_refused(times, tmp_path):
+    content = {"names": ["jawOpen"], "times": times, "codes": {n: [0.1] for n in "abc"}}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    with pytest.raises(errors.DataFormatError, match='"times" must hold seconds that rise'):
+        with opened(tmp_path / "c.json"):
+            pass
 
 
 def test_films_without_sound_stay_silent(tmp_path):

@@ -25,6 +25,7 @@ MATRICES = {
     (0, 1, 1, 0): lambda image: image.swapaxes(0, 1),
     (0, -1, -1, 0): lambda image: np.rot90(image.swapaxes(0, 1), 2),
 }
+DAMAGES = 12
 WIDE = {"color_primaries": 9, "colorspace": 9, "color_range": 1}
 HLG, PQ = WIDE | {"color_trc": 18}, WIDE | {"color_trc": 16}
 
@@ -436,6 +437,37 @@ def test_a_part_is_all_that_is_looked_at(tmp_path):
     video = opened(films.write(tmp_path / "me.mp4", ALL), until_s=0.4)
     assert 11 <= video.count <= 13
     assert numbers(video) == list(range(video.count))
+
+
+@pytest.mark.parametrize("kind", ["me.mp4", "me.mkv", "me.ts", "me.avi", "me.webm", "me.mov"])
+def test_damaged_anywhere_a_film_is_read_whole_or_refused_in_one_line(kind, tmp_path):
+    codec, layout = {
+        "webm": ("libvpx-vp9", "yuva420p"),
+        "mov": ("png", "rgba"),
+        "avi": ("mpeg4", "yuv420p"),
+    }.get(kind[-4:].strip("."), ("libx264", "yuv420p"))
+    images = [films.corners(32, 24) + np.uint8(n) for n in range(16)]
+    if "a" in layout:
+        images = [np.dstack([image, image[..., 1]]) for image in images]
+    sound = films.write(tmp_path / kind, images, codec=codec, layout=layout, gop=6).read_bytes()
+    draws = np.random.default_rng(0)
+    read = 0
+    for number in range(DAMAGES):
+        data = bytearray(sound)
+        for place in draws.integers(0, len(data), 1 + number % 12):
+            data[place : place + 3] = draws.integers(0, 256, len(data[place : place + 3])).tolist()
+        path = tmp_path / f"{number}{kind}"
+        path.write_bytes(data[: draws.integers(len(data))] if number % 4 == 0 else data)
+        try:
+            video = opened(path)
+            for index in [*range(video.count), *draws.integers(0, video.count, 8).tolist()]:
+                assert video.read(index).shape[1::-1] == video.size
+            assert len(video.times_s) == video.count
+            assert (np.diff(video.times_s) > 0).all()
+            read += 1
+        except errors.DataFormatError as error:
+            assert "\n" not in str(error)
+    assert read > 0
 
 
 def test_a_song_with_a_cover_is_no_film(tmp_path):
