@@ -451,7 +451,7 @@ def test_damaged_anywhere_a_film_is_read_whole_or_refused_in_one_line(kind, tmp_
         images = [np.dstack([image, image[..., 1]]) for image in images]
     sound = films.write(tmp_path / kind, images, codec=codec, layout=layout, gop=6).read_bytes()
     draws = np.random.default_rng(0)
-    read = 0
+    read, refused = 0, []
     for number in range(DAMAGES):
         data = bytearray(sound)
         for place in draws.integers(0, len(data), 1 + number % 12):
@@ -466,8 +466,9 @@ def test_damaged_anywhere_a_film_is_read_whole_or_refused_in_one_line(kind, tmp_
             assert (np.diff(video.times_s) > 0).all()
             read += 1
         except errors.DataFormatError as error:
-            assert "\n" not in str(error)
+            refused.append(str(error))
     assert read > 0
+    assert not [message for message in refused if "\n" in message]
 
 
 def test_a_song_with_a_cover_is_no_film(tmp_path):
