@@ -111,7 +111,7 @@ class _Bars:
         """Shows how far a stage is."""
         if self._bar is None or title != self._title:
             self._stack.close()
-            bar = progress.Progress(total, unit="frame", title=title, every_s=10)
+            bar = progress.Progress(total, unit="frame", title=title, every_s=10, beats=True)
             self._bar, self._title = self._stack.enter_context(bar), title
         self._bar.update(done - self._bar.done)
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -84,6 +85,24 @@ def test_a_finished_loop_without_news_adds_no_line():
         clock.now_s += 5
         shown.update(1)
     assert log.getvalue().splitlines() == ["t: 0/1 it (0%), begins", "t: 1/1 it (100%)"]
+
+
+def test_a_log_hears_of_a_step_that_takes_long():
+    log = io.StringIO()
+    with progress.Progress(
+        3, unit="frame", title="cameras", every_s=0.05, beats=True, stream=log
+    ) as shown:
+        shown.update(1)
+        deadline = time.monotonic() + 10
+        while log.getvalue().count("at it for") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        shown.update(2)
+    begin, *lines = log.getvalue().splitlines()
+    assert begin == "cameras: 0/3 frame (0%), begins"
+    assert lines[0] == "cameras: 1/3 frame (33%), at it for 0 s"
+    assert lines[-1].startswith("cameras: 3/3 frame (100%)")
+    time.sleep(0.2)
+    assert log.getvalue().splitlines() == [begin, *lines]
 
 
 def test_a_terminal_gets_a_bar():
