@@ -136,7 +136,7 @@ class _Bars:
         if self._bar is None or title != self._title:
             self._stack.close()
             _LOG.info("%s: %s.", STAGE, _STAGES.get(title, title))
-            bar = progress.Progress(total, unit="frame", title=title, every_s=10)
+            bar = progress.Progress(total, unit="frame", title=title, every_s=10, beats=True)
             self._bar, self._title = self._stack.enter_context(bar), title
         if done == 0:
             return  # The first update starts the clock; it comes with the first frames.

@@ -55,6 +55,7 @@ class FrameReference:
       split: "train", "test" or None.
       size: Width and height, pixels.
       read_pixels: Reads image and alpha; raises DataFormatError for a damaged file.
+      time_s: When it was shown, seconds after the recording's first frame; None where nobody knows.
     """
 
     label25: Float[np.ndarray, " 25"]
@@ -64,6 +65,7 @@ class FrameReference:
     split: SplitName | None
     size: tuple[int, int]
     read_pixels: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    time_s: float | None = None
 
     def load(self) -> Frame:
         """Decodes the frame.

@@ -57,7 +57,7 @@ def write(
     side_px = float(np.median(config.crop_extent * unit_px))
     clip = clip_findings.Clip(
         frame=tracks.frame[kept],
-        time_s=tracks.frame[kept] / video.fps,
+        time_s=tracks.time_s[kept],
         cam2world=poses,
         sigma_deg=solved.sigma_deg[kept],
         refined=solved.refined[kept],

@@ -197,7 +197,7 @@ def _from_landmarks(
         canonical,
         center_px=np.array(video.size) / 2.0,
         distance_cm=_RADIUS * unit_cm,
-        starts=video_landmarks.find_starts(tracks.frame),
+        starts=video_landmarks.find_starts(tracks.time_s),
     )
     aligned = point_models.align(found.points, head.model)
     # The tracked pose carries the face, in centimetres, to the camera.

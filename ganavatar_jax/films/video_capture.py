@@ -25,15 +25,16 @@ import numpy as np
 from PIL import Image
 
 from ganavatar_jax.core import errors, files
-from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
 from ganavatar_jax.data import data_config, frame_checks
-from ganavatar_jax.data.formats import video_file
+from ganavatar_jax.data.formats import film_stream, video_file
 from ganavatar_jax.faces import estimator_config, regions
 from ganavatar_jax.films import (
     clip_findings,
     clip_refusals,
     clip_summary,
     matters,
+    matting,
     video_cameras,
     video_landmarks,
     video_truth,
@@ -102,19 +103,18 @@ def prepare_video(
             "estimator.name=mediapipe."
         )
     source = pathlib.Path(config.source).expanduser()
-    if not source.is_file():
-        raise errors.DataFormatError(
-            f"{source}: there is no such video. Set data.source to a video file."
-        )
+    film_stream.check_path(source, key="data.source")
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
         video_truth.check(video, config.video.truth)
-    _claim(folder, source, config, estimator)
+    _claim(folder, source, config, estimator, notes=video.notes)
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
         return _judged(json.loads(summary.read_text()), video, config, folder)
     matter = None
-    if config.video.matte != "none":  # Made first: a missing file or package is told at once.
+    if (
+        config.video.matte != "none" and not video.has_alpha
+    ):  # Made first: a missing file or package is told at once.
         matter = matters.make_matter(
             config.video.matte,
             model_path=config.video.matte_model,
@@ -153,9 +153,13 @@ def _claim(
     source: pathlib.Path,
     config: data_config.DataConfig,
     estimator: estimator_config.EstimatorConfig,
+    *,
+    notes: tuple[str, ...],
 ) -> None:
     """Removes results that do not belong to this video and these options."""
     claims = _claims(source, config, estimator)
+    if notes:  # How an unusual film is read; earlier versions read it another way.
+        claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     stages = list(_RESULTS)
@@ -213,8 +217,8 @@ def _write_frames(
     progress: video_landmarks.Progress | None,
 ) -> dict[str, Any]:
     """Writes crops, mattes and codes; frames that an interrupted call has written stay."""
-    labels, codes, squares = [], {}, []
-    starts = video_landmarks.find_starts(tracks.frame)
+    labels, codes, squares, times_s = [], {}, [], {}
+    starts = video_landmarks.find_starts(tracks.time_s)
     parts = np.searchsorted(starts, solved.kept, side="right") - 1
     frames = tracks.frame[solved.kept]
     names = [f"{part:02d}/{frame:06d}" for part, frame in zip(parts, frames, strict=True)]
@@ -228,7 +232,8 @@ def _write_frames(
             [f"images/{name}.jpg", [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]]
         )
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
-    begins = _find_shots(frames, np.array([values for _, values in labels]))
+        times_s[f"images/{name}.jpg"] = round(float(tracks.time_s[index]), 6)
+    begins = _find_shots(tracks.time_s[solved.kept], np.array([values for _, values in labels]))
     missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
     due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
     if progress is not None:
@@ -237,18 +242,19 @@ def _write_frames(
         if due[index]:
             if matter is not None and begins[index]:
                 matter.forget()
-            image = regions.crop(
-                video.read(int(frames[index])), squares[index], size_px=config.resolution
-            )
+            image, own = _cut(video, int(frames[index]), squares[index], config.resolution)
             place = folder / "images" / f"{name}.jpg"
-            _save_frame(place, image, folder / "alpha" / f"{name}.png", matter)
+            _save_frame(place, image, folder / "alpha" / f"{name}.png", own or matter)
         if progress is not None:
             progress("images", index + 1, len(names))
     files.write_atomic(
         folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
     )
-    background = "scene" if config.video.matte == "none" else "white"
-    files.write_atomic(folder / "meta.json", json.dumps({"background": background}))
+    bare = config.video.matte == "none" and not video.has_alpha
+    files.write_atomic(
+        folder / "meta.json",
+        json.dumps({"background": "scene" if bare else "white", "times": times_s}),
+    )
     files.write_atomic(folder / "dataset.json", json.dumps({"labels": labels}))
     side_px = float(np.median([square.side_px for square in squares]))
     error_px = float(np.median(solved.residual_px[solved.kept]))
@@ -265,12 +271,24 @@ def _write_frames(
     }
 
 
+def _cut(
+    video: video_file.VideoFile, number: int, region: regions.Region, side_px: int
+) -> tuple[UInt8[np.ndarray, "s s 3"], matting.Matte | None]:
+    """Cuts a frame out, and its matte where the film brings one."""
+    image = regions.crop(video.read(number), region, size_px=side_px)
+    alpha = video.read_alpha(number)
+    if alpha is None:
+        return image, None
+    cover = regions.crop(np.repeat(alpha[..., None], 3, axis=2), region, size_px=side_px)
+    return image, matting.Matte(np.ascontiguousarray(cover[..., 0]), image)
+
+
 def _find_shots(
-    frame: Int[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
+    time_s: Float[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
 ) -> Bool[np.ndarray, " k"]:
     """Marks frames before which the recording has a gap or a cut."""
-    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(frame)))
-    begins[video_landmarks.find_starts(frame)] = True
+    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(time_s)))
+    begins[video_landmarks.find_starts(time_s)] = True
     return begins
 
 
@@ -288,9 +306,13 @@ def _save_frame(
     place: pathlib.Path,
     image: UInt8[np.ndarray, "h w 3"],
     matte_place: pathlib.Path,
-    matter: matters.Matter | None,
+    matter: matters.Matter | matting.Matte | None,
 ) -> None:
-    if matter is not None:
+    """Writes a crop; where the matte is the film's own, the crop is on white already."""
+    if isinstance(matter, matting.Matte):
+        with files.atomic_path(matte_place) as temporary:
+            Image.fromarray(matter.alpha).save(temporary, format="PNG")
+    elif matter is not None:
         matte = matter.matte(image)
         covered = matte.alpha[..., None] / 255.0
         white = np.rint(matte.foreground * covered + 255.0 * (1.0 - covered))

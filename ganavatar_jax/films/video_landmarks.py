@@ -1,5 +1,6 @@
 """Landmarks and expression codes of a video's frames, kept in files of 100 frames each."""
 
+import functools
 import logging
 import pathlib
 from collections.abc import Callable
@@ -21,6 +22,8 @@ Progress = Callable[[str, int, int], None]
 _CHUNK = 100
 _FACE_COUNT_EVERY = 20
 _LONG_GAP = 25  # Frames without a face that are told about.
+_SLOW = 90.0  # Percentile of the steps: few are gaps, and films of changing rate have slow parts.
+_GAP = 2.02  # Slow steps that a gap is longer than; one frame may be missing.
 
 
 class Tracks(NamedTuple):
@@ -32,6 +35,7 @@ class Tracks(NamedTuple):
       code: Expression codes.
       names: Their names.
       presence: How sure the landmark net is that it sees a face, 0..1.
+      time_s: When each frame is shown, seconds after the video's first.
     """
 
     frame: Int[np.ndarray, " f"]
@@ -39,6 +43,7 @@ class Tracks(NamedTuple):
     code: Float[np.ndarray, "f e"]
     names: tuple[str, ...]
     presence: Float[np.ndarray, " f"]
+    time_s: Float[np.ndarray, " f"]
 
 
 def read_tracks(
@@ -77,7 +82,8 @@ def read_tracks(
         path = folder / "landmarks" / f"{start:05d}.npz"
         if not path.is_file():
             reader = reader or mediapipe_face.MediaPipeFace(estimator)
-            _read_chunk(video, reader, numbers[start : start + _CHUNK], path)
+            tell = functools.partial(_tell_done, progress, start, len(numbers))
+            _read_chunk(video, reader, numbers[start : start + _CHUNK], path, tell)
         with np.load(path, allow_pickle=False) as stored:
             sure = stored["presence"] if "presence" in stored else np.ones(len(stored["frame"]))
             found.append((stored["frame"], stored["landmarks"], stored["code"], sure))
@@ -86,7 +92,7 @@ def read_tracks(
         if progress is not None:
             progress("landmarks", min(start + _CHUNK, len(numbers)), len(numbers))
     frame, landmarks, code, presence = map(np.concatenate, zip(*found, strict=True))
-    tracks = Tracks(frame, landmarks, code, names, presence)
+    tracks = Tracks(frame, landmarks, code, names, presence, video.times_s[frame])
     if crowds > looked / 2:
         raise errors.DataFormatError(
             f"{config.source}: {crowds} of {looked} frames looked at show more than one face. Crop "
@@ -104,7 +110,7 @@ def read_tracks(
             f"at least {config.video.fewest_frames} are needed. Record the face from the front, "
             "larger and brighter, or check that the video is upright."
         )
-    _tell_gaps(config.source, numbers, tracks.frame)
+    _tell_gaps(config.source, numbers, tracks.frame, video.times_s)
     return tracks, len(numbers) - len(tracks.frame)
 
 
@@ -113,10 +119,12 @@ def _read_chunk(
     reader: mediapipe_face.MediaPipeFace,
     numbers: Int[np.ndarray, " c"],
     path: pathlib.Path,
+    tell: Callable[[int], None],
 ) -> None:
     """Reads some frames and stores them whole, so that a stopped run loses one chunk at most."""
     frames, landmarks, codes, presence, crowds, looked = [], [], [], [], 0, 0
-    for number in numbers.tolist():
+    for done, number in enumerate(numbers.tolist()):
+        tell(done)
         image = video.read(number)
         reading = reader.estimate(image)
         if number % _FACE_COUNT_EVERY == 0 or len(numbers) < _FACE_COUNT_EVERY:
@@ -140,7 +148,15 @@ def _read_chunk(
         )
 
 
-def _tell_gaps(source: str, numbers: np.ndarray, seen: np.ndarray) -> None:
+def _tell_done(progress: Progress | None, start: int, total: int, done: int) -> None:
+    if progress is not None:
+        progress("landmarks", start + done, total)
+
+
+def _tell_gaps(
+    source: str, numbers: np.ndarray, seen: np.ndarray, times_s: Float[np.ndarray, " v"]
+) -> None:
+    """Tells of long parts without a face."""
     known = set(seen.tolist())
     run: list[int] = []
     for number in [*numbers.tolist(), None]:
@@ -149,22 +165,27 @@ def _tell_gaps(source: str, numbers: np.ndarray, seen: np.ndarray) -> None:
             continue
         if len(run) >= _LONG_GAP:
             _LOG.warning(
-                "%s: no face in frames %d to %d; they are left out.", source, run[0], run[-1]
+                "%s: no face in frames %d to %d (%.2f to %.2f s); they are left out.",
+                source,
+                run[0],
+                run[-1],
+                times_s[run[0]],
+                times_s[run[-1]],
             )
         run = []
 
 
-def find_starts(frame: Int[np.ndarray, " f"]) -> Int[np.ndarray, " s"]:
+def find_starts(time: Float[np.ndarray, " f"] | Int[np.ndarray, " f"]) -> Int[np.ndarray, " s"]:
     """Finds where continuous parts of a recording begin.
 
     Args:
-      frame: Numbers of the frames used, rising.
+      time: When the frames used are shown, rising, in any unit (frames are one at a constant rate).
 
     Returns:
-      Places in `frame`; the first is 0.
+      Places in `time`; the first is 0.
 
-    Source: ours; a gap is longer than twice the usual step.
+    Source: ours; a gap is longer than twice a slow step, where the rate changes as well.
     """
-    step = np.diff(frame, prepend=frame[0])
-    usual = np.median(step[1:]) if len(step) > 1 else 1
-    return np.concatenate([[0], np.flatnonzero(step > 2 * usual)])
+    step = np.diff(time, prepend=time[0])
+    slow = np.percentile(step[1:], _SLOW) if len(step) > 1 else 1
+    return np.concatenate([[0], np.flatnonzero(step > _GAP * slow)])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ganavatar_jax.films import video_capture
+from ganavatar_jax.films import video_capture, video_landmarks
 from helpers import captures
 
 
@@ -17,8 +17,14 @@ def labels(turns_deg):
 
 def test_shots_begin_after_gaps_and_cuts():
     frame = np.array([0, 2, 4, 6, 30, 32, 34, 36])
-    begins = video_capture._find_shots(frame, labels([0, 1, 1, 1, 1, 1, 25, 1]))
+    begins = video_capture._find_shots(frame / 25, labels([0, 1, 1, 1, 1, 1, 25, 1]))
     assert np.flatnonzero(begins).tolist() == [0, 4, 6]
+
+
+def test_gaps_are_found_by_time_where_the_rate_changes():
+    time_s = np.cumsum([0, *[0.1] * 20, *[1 / 60] * 60, 1.5, *[1 / 60] * 20])
+    assert video_landmarks.find_starts(time_s).tolist() == [0, 81]
+    assert video_landmarks.find_starts(np.array([0.3])).tolist() == [0]
 
 
 def test_a_memory_needs_each_shot_up_to_what_is_missing():
