@@ -144,12 +144,10 @@ class VideoConfig:
         stays.
       matte_model: selfie_segmenter.tflite, None looks it up; with "onnx" the network's file, laid
         out as MODNet or Robust Video Matting export theirs.
-      cameras: "colmap" adjusts cameras to features of the head; "landmarks" (faster, no pycolmap)
-        takes the face's landmarks alone, which is also what is left where features do not suffice.
-      pitch_response: Share of a head's true nod that landmarks show, for "landmarks"; 1 trusts
-        them. The landmark net pulls faces towards level: 0.6 on 400 synthetic people and on a real
-        head alike (E006).
-      yaw_response: The same for turns to the side; 0.93 on a real head.
+      cameras: "colmap" refines the landmarks' cameras by features of the head where it turns far
+        enough and both agree; "landmarks" (faster, no pycolmap) takes landmarks alone.
+      fov_deg: Field of view across the picture's width, degrees, where it is known; 0 takes the
+        distance that the base generator knows, which a head's picture cannot tell from others.
       truth: A capture in EG3D's layout whose frame i is frame i of the video; how far the result
         lies from it is reported.
       fewest_frames: Frames with a readable face below which the recording is refused.
@@ -160,8 +158,7 @@ class VideoConfig:
     matte: Literal["closed_form", "fast", "onnx", "none"] = "closed_form"
     matte_model: str | None = None
     cameras: Literal["colmap", "landmarks"] = "colmap"
-    pitch_response: float = 0.6
-    yaw_response: float = 0.93
+    fov_deg: float = 0.0
     truth: str = ""
     fewest_frames: int = 10
 
@@ -177,10 +174,9 @@ class VideoConfig:
                 f"video.fewest_frames at least 4; got {self.stride}, {self.max_frames} and "
                 f"{self.fewest_frames}."
             )
-        if not (0.3 <= self.pitch_response <= 1.5 and 0.3 <= self.yaw_response <= 1.5):
+        if self.fov_deg and not 5.0 <= self.fov_deg <= 150.0:
             raise ValueError(
-                "video.pitch_response and video.yaw_response must lie between 0.3 and 1.5; got "
-                f"{self.pitch_response} and {self.yaw_response}."
+                f"video.fov_deg must be 0 (unknown) or lie between 5 and 150; got {self.fov_deg}."
             )
 
 

@@ -1,300 +1,366 @@
-"""Head poses from the landmarks of a video: bundle adjustment of a rigid face that moves.
+"""Head poses from the landmarks of a film: one person, one pose and one expression a frame.
 
-One person-specific set of rigid points, one pose a frame, one focal length that is fixed: from a
-head alone it cannot be seen. First poses and points are solved together on a few frames, with the
-points tied to the canonical face; then all poses with the points fixed, robustly and smoothly in
-time. Points are in centimetres of the canonical face (y up, z out of the face); poses map them into
-the camera (OpenCV axes).
+The landmarker's x, y and depth of every frame are explained together by `face_model`: the person's
+shape (and what stays of the expression) once, a pose and the rest of the expression in each frame,
+all with their priors. The most probable explanation is found by Gauss-Newton; what belongs to one
+frame is eliminated from the equations (Schur complement), so that the shape is solved with all
+frames' knowledge, and the inverse of the same equations says how sure each pose is. Where motion
+shows nothing, the priors decide: a face like other people's faces seen from the front is frontal.
 
-Source: Triggs et al. 2000, "Bundle Adjustment"; Huber 1964; Umeyama 1991 for the start.
+The shape is learnt from frames near the front, where landmarks can be trusted. Poses are smoothed
+in time afterwards, each as far as it is unsure, and not across cuts.
+
+Focal length and distance cannot be told apart from a head; one of them is given. Axes are OpenCV's
+in the camera; the head frame is y up, z out of the face. All in float64 on the host.
+
+Source: Triggs et al. 2000, "Bundle Adjustment"; Geman and McClure 1987 (robust weights).
 """
 
 import dataclasses
 
 import numpy as np
-from scipy import linalg
 
 from ganavatar_jax.core.arrays import Float, Int
+from ganavatar_jax.films import face_model, pose_smoothing
+from ganavatar_jax.geometry import rotation_vectors
 
-_SHAPE_FRAMES = 120
-_SHAPE_PRIOR_CM = 0.5
+_SHAPE_FRAMES = 60  # They fix the shape as well as more do: mistakes are alike in all frames.
+_FRONT_DEG, _FEWEST_FRONT = 25.0, 20
+_NOD_COUNTS = 2.0  # A nod is as far from the front as twice the turn: people hardly nod.
 _ITERATIONS = 25
-_HUBER_PX = 1.5  # At a face of 100 px between the eyes; scaled with the face.
-_EYES_PX = 100.0
-# Least deviation of second differences from frame to frame; a head that moves more than that sets
-# its own, so that quick turns are not flattened.
-_SMOOTH_ROTATION, _SMOOTH_SHIFT_CM = np.radians(0.2), 0.1
-_MEDIAN_TO_DEVIATION = 1.4826
-_DAMPING = 1e-3
-_FLIP = np.diag([1.0, -1.0, -1.0])  # Canonical axes (y up, z towards the camera) to OpenCV's.
+_LEAST_NOISE = 0.004  # Real faces leave more than the modes of synthetic people do; world units.
+_ROBUST = 3.0  # Deviations at which a landmark has lost half of its say.
+_LASTING = 0.5  # Share of the variance between a person's views that lasts through a film.
+_DEPTH_SHARE = 0.03  # How much a frame's depth may differ from what its scale says.
+# Errors over what the equations say of them, from clips of people with known cameras: mistakes of
+# neighbouring landmarks are alike, which the noise of single landmarks does not know.
+_CAUTION = 1.4
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadPoses:
-    """Poses of all frames and the person's rigid face.
+    """Poses of all frames.
 
     Attributes:
-      rotation: Face to camera.
-      translation: Face to camera, centimetres.
-      points: The person's rigid points, centimetres.
-      focal_px: Focal length used.
-      residual_px: Median distance of projected points from landmarks, each frame.
+      rotation: Head to camera.
+      translation: Head to camera, world units.
+      focal_px: Focal length.
+      residual_px: Median distance of explained landmarks from read ones, each frame.
+      sigma_deg: Standard deviations of yaw, pitch and roll, degrees.
+      shared_deg: The part of them that all frames have in common: the person's shape.
     """
 
     rotation: Float[np.ndarray, "f 3 3"]
     translation: Float[np.ndarray, "f 3"]
-    points: Float[np.ndarray, "n 3"]
     focal_px: float
     residual_px: Float[np.ndarray, " f"]
+    sigma_deg: Float[np.ndarray, "f 3"]
+    shared_deg: Float[np.ndarray, "f 3"]
+
+    def take(self, which: Int[np.ndarray, " k"]) -> "HeadPoses":
+        """Chooses frames.
+
+        Args:
+          which: Their places.
+
+        Returns:
+          The poses of these.
+        """
+        each = {
+            field.name: getattr(self, field.name)[which]
+            for field in dataclasses.fields(self)
+            if field.name != "focal_px"
+        }
+        return dataclasses.replace(self, **each)
+
+
+@dataclasses.dataclass
+class _State:
+    """What is being solved for."""
+
+    rotation: np.ndarray
+    translation: np.ndarray
+    expression: np.ndarray  # [f v]
+    person: np.ndarray  # [g]
+
+    def take(self, which: np.ndarray) -> "_State":
+        return _State(
+            self.rotation[which], self.translation[which], self.expression[which], self.person
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Problem:
+    """Landmarks and what is known of them; rows of x, y and depth, pixels."""
+
+    seen: np.ndarray  # [f n 3], from the principal point; depth from its mean
+    focal: float
+    noise: np.ndarray  # [f n 3]
+    depth: np.ndarray  # [f], expected
+    model: face_model.FaceModel
+    lasting: np.ndarray  # [n 3 g]: modes of the person
+    passing: np.ndarray  # [n 3 v]: modes of a frame
+
+    def take(self, which: np.ndarray) -> "_Problem":
+        return dataclasses.replace(
+            self, seen=self.seen[which], noise=self.noise[which], depth=self.depth[which]
+        )
 
 
 def solve(
-    landmarks_px: Float[np.ndarray, "f n 3"],
-    canonical_cm: Float[np.ndarray, "n 3"],
+    landmarks_px: Float[np.ndarray, "f 478 3"],
+    model: face_model.FaceModel,
     *,
     center_px: Float[np.ndarray, "2"],
-    distance_cm: float,
+    distance: float,
+    focal_px: float | None = None,
     starts: Int[np.ndarray, " s"],
 ) -> HeadPoses:
     """Finds the head's pose in every frame.
 
     Args:
-      landmarks_px: Rigid landmarks; x and y in pixels, z in the same unit, away from the camera.
-      canonical_cm: The same points of the canonical face.
+      landmarks_px: x and y in pixels, z in the same unit, away from the camera.
+      model: Where landmarks lie on heads.
       center_px: Principal point.
-      distance_cm: Distance at which the head shall stand in the median frame; it sets the focal
-        length.
+      distance: Of the camera in the median frame, world units; it sets the focal length.
+      focal_px: Focal length where it is known; sets the distance instead.
       starts: Numbers of the frames at which a continuous recording begins; poses are not
         smoothed across them.
 
     Returns:
-      Poses, points and residuals.
+      Poses, and how sure they are.
 
     Source: module text.
     """
-    seen = landmarks_px.astype(np.float64)
-    rotation, scale, shift = _weak_perspective(seen, canonical_cm)
-    focal = float(distance_cm * np.median(scale))
-    eyes_px = float(np.median(scale) * 8.9)  # The canonical outer eye corners are 8.9 cm apart.
-    huber = _HUBER_PX * eyes_px / _EYES_PX
+    seen = landmarks_px[:, model.indices].astype(np.float64)
+    rotation, scale, shift = fit_mean(seen, model.mean)
+    focal = focal_px or float(distance * np.median(scale))
     depth = focal / scale
-    translation = np.concatenate([(shift - center_px) / scale[:, None], depth[:, None]], axis=1)
-    uv = seen[..., :2] - center_px
-    state = rotation, translation
-    few = np.unique(np.linspace(0, len(uv) - 1, min(_SHAPE_FRAMES, len(uv))).round().astype(int))
-    points = _solve_shape(
-        uv[few], (rotation[few], translation[few]), canonical_cm, focal=focal, huber=huber
+    centred = np.concatenate(
+        [seen[..., :2] - center_px, seen[..., 2:] - seen[..., 2:].mean(axis=1, keepdims=True)], 2
     )
-    inner = np.setdiff1d(np.arange(1, len(uv) - 1), np.concatenate([starts, starts - 1]))
-    none = np.full(6, np.inf)
-    state = _solve_poses(uv, state, points, focal=focal, huber=huber, inner=inner[:0], bend=none)
-    usual = none
-    if len(inner):
-        bends = np.abs(_second_differences(state, inner))
-        floor = np.repeat([_SMOOTH_ROTATION, _SMOOTH_SHIFT_CM], 3)
-        usual = np.maximum(_MEDIAN_TO_DEVIATION * np.median(bends, axis=0), floor)
-    state = _solve_poses(uv, state, points, focal=focal, huber=huber, inner=inner, bend=usual)
-    predicted, _, _ = _project(state, points, focal)
-    residual = np.median(np.linalg.norm(predicted - uv, axis=-1), axis=1)
-    return HeadPoses(*state, points, focal, residual)
+    noise = np.hypot(model.noise, _LEAST_NOISE) * scale[:, None, None]
+    problem = _Problem(
+        centred,
+        focal,
+        noise,
+        depth,
+        model,
+        np.concatenate([model.identity, np.sqrt(_LASTING) * model.frame], axis=-1),
+        np.sqrt(1.0 - _LASTING) * model.frame,
+    )
+    state = _State(
+        rotation,
+        np.concatenate([(shift - center_px) / scale[:, None], depth[:, None]], axis=1),
+        np.zeros((len(seen), model.frame.shape[-1])),
+        np.zeros(problem.lasting.shape[-1]),
+    )
+    few = _choose_frames(rotation)
+    part = state.take(few)
+    normal = _iterate(problem.take(few), part, with_person=True)
+    state.person = part.person
+    _iterate(problem, state, with_person=False)
+    own, shared = _pose_covariance(problem, state, np.linalg.inv(normal))
+    rotation, translation = pose_smoothing.smooth(
+        state.rotation, state.translation, np.linalg.inv(own), starts
+    )
+    smooth = dataclasses.replace(state, rotation=rotation, translation=translation)
+    predicted, _, _ = _project(problem, smooth)
+    residual = np.linalg.norm((predicted - centred)[..., :2], axis=-1)
+    angles = _angle_slopes(rotation)
+    return HeadPoses(
+        rotation,
+        translation,
+        focal,
+        np.median(residual, axis=1),
+        _CAUTION * _angle_sigma_deg(angles, own[:, :3, :3] + shared[:, :3, :3]),
+        _CAUTION * _angle_sigma_deg(angles, shared[:, :3, :3]),
+    )
 
 
-def amplify_turns(
-    cam2world: Float[np.ndarray, "f 4 4"], response: tuple[float, float]
-) -> Float[np.ndarray, "f 4 4"]:
-    """Undoes a detector's pull towards the frontal view.
+def fit_mean(
+    seen: Float[np.ndarray, "f n 3"], points: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, "f 3 3"], Float[np.ndarray, " f"], Float[np.ndarray, "f 2"]]:
+    """Fits scale * rotation @ point + shift to each frame's landmarks, depth included.
 
     Args:
-      cam2world: Cameras in the head frame.
-      response: Shares of true yaw and pitch that the cameras show.
+      seen: Landmarks, pixels.
+      points: The same points of some head, y up, z out of the face.
 
     Returns:
-      Cameras whose yaw and pitch are divided by the responses; roll, and the place and depth at
-      which they see the origin, stay.
+      rotation: Head to camera.
+      scale: Pixels a unit.
+      shift: Where the origin is seen, pixels.
+
+    Source: Umeyama 1991.
     """
-    rotation = cam2world[:, :3, :3]
-    backward = -rotation[:, :, 2]
-    yaw = np.arctan2(backward[:, 0], backward[:, 2])
-    pitch = np.arcsin(np.clip(backward[:, 1], -1.0, 1.0))
-    upright = _facing(yaw, pitch)
-    roll = np.swapaxes(upright, 1, 2) @ rotation
-    amplified = cam2world.copy()
-    amplified[:, :3, :3] = _facing(yaw / response[0], pitch / response[1]) @ roll
-    local = -np.einsum("fji,fj->fi", rotation, cam2world[:, :3, 3])
-    amplified[:, :3, 3] = -np.einsum("fij,fj->fi", amplified[:, :3, :3], local)
-    return amplified
+    middle = points.mean(axis=0)
+    centred = points - middle
+    target = seen - seen.mean(axis=1, keepdims=True)
+    u, singular, vt = np.linalg.svd(np.einsum("fni,nj->fij", target, centred))
+    signs = np.ones((len(seen), 3))
+    signs[:, 2] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * signs[:, None]) @ vt
+    scale = (singular * signs).sum(axis=1) / (centred**2).sum()
+    shift = seen[..., :2].mean(axis=1) - scale[:, None] * (rotation @ middle)[:, :2]
+    return rotation, scale, shift
 
 
-def _facing(yaw: np.ndarray, pitch: np.ndarray) -> np.ndarray:
-    """Axes of an upright camera that looks back along yaw and pitch."""
-    zero = np.zeros_like(yaw)
-    right = np.stack([np.cos(yaw), zero, -np.sin(yaw)], axis=-1)
-    forward = -np.stack(
-        [np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)], axis=-1
-    )
-    return np.stack([right, np.cross(forward, right), forward], axis=-1)
+def _choose_frames(rotation: np.ndarray) -> np.ndarray:
+    """Chooses frames near the front, or the nearest ones, spread over the film."""
+    yaw, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    away = np.degrees(np.hypot(yaw, _NOD_COUNTS * pitch))
+    limit = max(_FRONT_DEG, np.sort(away)[:_FEWEST_FRONT].max())
+    near = np.flatnonzero(away <= limit)
+    spread = np.linspace(0, len(near) - 1, min(_SHAPE_FRAMES, len(near)))
+    return near[np.unique(spread.round().astype(int))]
 
 
-def _weak_perspective(
-    seen: np.ndarray, points: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fits scale * rotation @ point + shift to each frame's landmarks, z included."""
-    centred = points - points.mean(axis=0)
-    rotations, scales, shifts = [], [], []
-    for frame in seen:
-        target = frame - frame.mean(axis=0)
-        u, singular, vt = np.linalg.svd(target.T @ (centred @ _FLIP))
-        signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-        turn = (u * signs) @ vt
-        scale = singular @ signs / (centred**2).sum()
-        rotations.append(turn @ _FLIP)
-        scales.append(scale)
-        shifts.append(frame[:, :2].mean(axis=0) - scale * (rotations[-1] @ points.mean(axis=0))[:2])
-    return np.stack(rotations), np.array(scales), np.stack(shifts)
-
-
-def _project(
-    state: tuple[np.ndarray, np.ndarray], points: np.ndarray, focal: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Projects points; also derivatives by the point in the camera, and the rotated points."""
-    rotation, translation = state
-    rotated = np.einsum("fij,nj->fni", rotation, points)
-    local = rotated + translation[:, None]
-    z = local[..., 2:]
-    uv = focal * local[..., :2] / z
-    step = np.zeros((*local.shape[:2], 2, 3))
-    step[..., 0, 0] = step[..., 1, 1] = focal / z[..., 0]
-    step[..., :, 2] = -uv / z
-    return uv, step, rotated
-
-
-def _pose_jacobian(step: np.ndarray, rotated: np.ndarray) -> np.ndarray:
-    """Derivatives by a turn applied last (3) and a shift (3): [f n 2 6]."""
-    x, y, z = np.moveaxis(rotated, -1, 0)
-    zero = np.zeros_like(x)
-    turn = np.stack([zero, z, -y, -z, zero, x, y, -x, zero], axis=-1).reshape(*x.shape, 3, 3)
-    return np.concatenate([step @ turn, step], axis=-1)
-
-
-def _huber_weights(residual: np.ndarray, huber: float) -> np.ndarray:
-    size = np.linalg.norm(residual, axis=-1)
-    return np.where(size <= huber, 1.0, huber / np.maximum(size, 1e-12)) / huber**2
-
-
-def _solve_shape(
-    uv: np.ndarray,
-    state: tuple[np.ndarray, np.ndarray],
-    canonical: np.ndarray,
-    *,
-    focal: float,
-    huber: float,
-) -> np.ndarray:
-    """Solves poses and points together; the poses are eliminated (Schur complement)."""
-    points = canonical.copy()
-    count = len(points)
-    for _ in range(_ITERATIONS):
-        predicted, step, rotated = _project(state, points, focal)
-        residual = uv - predicted
-        weights = _huber_weights(residual, huber)
-        by_pose = _pose_jacobian(step, rotated)
-        by_point = np.einsum("fnab,fbc->fnac", step, state[0])
-        pose_hessian = np.einsum("fn,fnai,fnaj->fij", weights, by_pose, by_pose)
-        pose_hessian += _DAMPING * _diagonals(pose_hessian)
-        cross = np.einsum("fn,fnai,fnaj->finj", weights, by_pose, by_point).reshape(
-            len(uv), 6, 3 * count
-        )
-        pose_right = np.einsum("fn,fnai,fna->fi", weights, by_pose, residual)
-        blocks = np.einsum("fn,fnai,fnaj->nij", weights, by_point, by_point)
-        hessian = np.asarray(linalg.block_diag(*blocks)) + np.eye(3 * count) / _SHAPE_PRIOR_CM**2
-        right = np.einsum("fn,fnai,fna->ni", weights, by_point, residual).reshape(-1)
-        right -= (points - canonical).reshape(-1) / _SHAPE_PRIOR_CM**2
-        solved = np.linalg.solve(pose_hessian, np.concatenate([cross, pose_right[..., None]], 2))
-        hessian -= np.einsum("fip,fiq->pq", cross, solved[..., :-1])
-        right -= np.einsum("fip,fi->p", cross, solved[..., -1])
-        change = linalg.solve(hessian, right, assume_a="sym")
-        moves = solved[..., -1] - solved[..., :-1] @ change
-        points = points + change.reshape(count, 3)
-        state = _move(state, moves)
-        if np.abs(change).max() < 1e-4:
-            break
-    return points
-
-
-def _solve_poses(
-    uv: np.ndarray,
-    state: tuple[np.ndarray, np.ndarray],
-    points: np.ndarray,
-    *,
-    focal: float,
-    huber: float,
-    inner: np.ndarray,
-    bend: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solves all poses with fixed points and smoothness in time (a banded system).
-
-    `inner` are the frames whose second differences count, `bend` the deviations of these.
-    """
-    frames = len(uv)
-    precision = 1.0 / bend**2
-    for _ in range(_ITERATIONS):
-        predicted, step, rotated = _project(state, points, focal)
-        residual = uv - predicted
-        weights = _huber_weights(residual, huber)
-        by_pose = _pose_jacobian(step, rotated)
-        hessian = np.einsum("fn,fnai,fnaj->fij", weights, by_pose, by_pose)
-        hessian += _DAMPING * _diagonals(hessian)
-        right = np.einsum("fn,fnai,fna->fi", weights, by_pose, residual)
-        bent = _second_differences(state, inner)
-        bands = np.zeros((13, 6 * frames))  # Upper form: row 12 is the diagonal.
-        for i in range(6):
-            for j in range(i, 6):
-                bands[12 - (j - i), j::6] += hessian[:, i, j]
-        for place, weight in ((-1, 1.0), (0, -2.0), (1, 1.0)):
-            np.add.at(right, inner + place, -weight * precision * bent)
-            for other, factor in ((-1, 1.0), (0, -2.0), (1, 1.0)):
-                if other >= place:
-                    columns = (6 * (inner + other)[:, None] + np.arange(6)).reshape(-1)
-                    value = np.tile(weight * factor * precision, len(inner))
-                    np.add.at(bands[12 - 6 * (other - place)], columns, value)
-        moves = linalg.solveh_banded(bands, right.reshape(-1)).reshape(frames, 6)
-        state = _move(state, moves)
-        if np.abs(moves).max() < 1e-5:
-            break
-    return state
-
-
-def _second_differences(state: tuple[np.ndarray, np.ndarray], inner: np.ndarray) -> np.ndarray:
-    rotation, translation = state
-    later = _log(rotation[inner + 1] @ np.swapaxes(rotation[inner], 1, 2))
-    earlier = _log(rotation[inner] @ np.swapaxes(rotation[inner - 1], 1, 2))
-    shift = translation[inner + 1] - 2 * translation[inner] + translation[inner - 1]
-    return np.concatenate([later - earlier, shift], axis=1)
-
-
-def _diagonals(blocks: np.ndarray) -> np.ndarray:
-    return blocks * np.eye(blocks.shape[-1])
-
-
-def _move(state: tuple[np.ndarray, np.ndarray], moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _exp(moves[:, :3]) @ state[0], state[1] + moves[:, 3:]
-
-
-def _exp(vectors: Float[np.ndarray, "f 3"]) -> Float[np.ndarray, "f 3 3"]:
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
-    x, y, z = vectors.T
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(-1, 3, 3)
+def _points(problem: _Problem, state: _State) -> np.ndarray:
+    """Landmarks of all frames in the head frame, [f n 3]."""
+    yaw, pitch = face_model.view_angles(np.swapaxes(state.rotation, 1, 2))
+    drift = face_model.drift_features(yaw, pitch)
+    person = problem.model.mean + problem.lasting @ state.person
     return (
-        np.eye(3)
-        + np.sinc(angle / np.pi) * cross
-        + (0.5 * np.sinc(angle / (2 * np.pi)) ** 2) * (cross @ cross)
+        person
+        + np.einsum("ncv,fv->fnc", problem.passing, state.expression)
+        + np.einsum("ncd,fd->fnc", problem.model.drift, drift)
     )
 
 
-def _log(rotations: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3"]:
-    skew = rotations - np.swapaxes(rotations, 1, 2)
-    axis = 0.5 * np.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], axis=1)
-    sine = np.linalg.norm(axis, axis=1)
-    cosine = 0.5 * (np.trace(rotations, axis1=1, axis2=2) - 1.0)
-    angle = np.arctan2(sine, cosine)
-    return axis * np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 1.0)[:, None]
+def _project(problem: _Problem, state: _State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predicted x, y, depth; their derivatives by the point in the camera; the turned points."""
+    turned = np.einsum("fij,fnj->fni", state.rotation, _points(problem, state))
+    z = turned[..., 2] + state.translation[:, None, 2]
+    lateral = (turned + state.translation[:, None])[..., :2]
+    size = (problem.focal / state.translation[:, 2])[:, None]
+    xy = problem.focal * lateral / z[..., None]
+    depth = size * (turned[..., 2] - turned[..., 2].mean(axis=1, keepdims=True))
+    step = np.zeros((*z.shape, 3, 3))
+    step[..., 0, 0] = step[..., 1, 1] = problem.focal / z
+    step[..., :2, 2] = -xy / z[..., None]
+    step[..., 2, 2] = size
+    return np.concatenate([xy, depth[..., None]], axis=-1), step, turned
+
+
+def _turn_slopes(problem: _Problem, state: _State, turned: np.ndarray) -> np.ndarray:
+    """Derivatives of turned points by a turn applied last, drift included: [f n 3 3]."""
+    yaw, pitch = face_model.view_angles(np.swapaxes(state.rotation, 1, 2))
+    by_yaw, by_pitch = face_model.drift_slopes(yaw, pitch)
+    angles = _angle_slopes(state.rotation)
+    slopes = by_yaw[..., None] * angles[:, None, 0] + by_pitch[..., None] * angles[:, None, 1]
+    moved = np.einsum("ncd,fdk->fnck", problem.model.drift, slopes)
+    return rotation_vectors.cross_slopes(turned) + np.einsum(
+        "fij,fnjk->fnik", state.rotation, moved
+    )
+
+
+def _angle_slopes(rotation: np.ndarray) -> np.ndarray:
+    """Derivatives of yaw, pitch and roll by a turn of the head in the camera: [f 3 3]."""
+    backward = -rotation[:, 2]
+    # A turn w moves the viewing direction, seen from the head, by R^T (w x z).
+    moves = np.stack([-rotation[:, 1], rotation[:, 0], np.zeros_like(backward)], axis=-1)
+    flat = np.maximum(backward[:, 0] ** 2 + backward[:, 2] ** 2, 1e-2)[:, None]
+    yaw = (backward[:, 2:] * moves[:, 0] - backward[:, :1] * moves[:, 2]) / flat
+    pitch = moves[:, 1] / np.sqrt(flat)
+    roll = np.tile([0.0, 0.0, 1.0], (len(rotation), 1))
+    return np.stack([yaw, pitch, roll], axis=1)
+
+
+def _angle_sigma_deg(slopes: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Standard deviations of the angles, degrees."""
+    variance = np.einsum("fai,fij,faj->fa", slopes, covariance, slopes)
+    return np.degrees(np.sqrt(np.maximum(variance, 0.0)))
+
+
+def _linearize(
+    problem: _Problem, state: _State, *, with_person: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Weighted residuals, and derivatives by a frame's unknowns and by the person's."""
+    predicted, step, turned = _project(problem, state)
+    residual = (problem.seen - predicted) / problem.noise
+    # Depth says less of a landmark that is out of place than x and y do.
+    weight = 1.0 / (1.0 + (residual[..., :2] ** 2).sum(axis=-1) / (2.0 * _ROBUST**2)) ** 2
+    factor = np.sqrt(weight)[..., None] / problem.noise
+    by_turn = _center_depth(step @ _turn_slopes(problem, state, turned))
+    by_shift = step.copy()
+    by_shift[..., 2, :] = 0.0
+    by_shift[..., 2, 2] = -predicted[..., 2] / state.translation[:, None, 2]
+    by_point = step @ state.rotation[:, None]
+    by_mode = _center_depth(np.einsum("fnac,ncv->fnav", by_point, problem.passing, optimize=True))
+    own = np.concatenate([by_turn, by_shift, by_mode], axis=-1) * factor[..., None]
+    rows = (len(own), -1)
+    person = None
+    if with_person:
+        person = _center_depth(
+            np.einsum("fnac,ncg->fnag", by_point, problem.lasting, optimize=True)
+        )
+        person = (person * factor[..., None]).reshape(*rows, problem.lasting.shape[-1])
+    scaled = (residual * np.sqrt(weight)[..., None]).reshape(rows)
+    return scaled, own.reshape(*rows, own.shape[-1]), person
+
+
+def _center_depth(slopes: np.ndarray) -> np.ndarray:
+    """Depth is read up to a constant of each frame."""
+    slopes[..., 2, :] -= slopes[..., 2, :].mean(axis=1, keepdims=True)
+    return slopes
+
+
+def _own_normal(
+    problem: _Problem, state: _State, residual: np.ndarray, slopes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normal equations of each frame's pose and expression, priors included."""
+    normal = np.swapaxes(slopes, 1, 2) @ slopes
+    right = np.einsum("frk,fr->fk", slopes, residual)
+    places = np.arange(6, slopes.shape[-1])
+    normal[:, places, places] += 1.0
+    right[:, 6:] -= state.expression
+    firm = 1.0 / (_DEPTH_SHARE * problem.depth) ** 2
+    normal[:, 5, 5] += firm
+    right[:, 5] -= firm * (state.translation[:, 2] - problem.depth)
+    return normal, right
+
+
+def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarray:
+    """Solves in place; returns the person's normal equations (empty without the person)."""
+    left = np.zeros((0, 0))
+    for _ in range(_ITERATIONS):
+        residual, slopes, person = _linearize(problem, state, with_person=with_person)
+        normal, right = _own_normal(problem, state, residual, slopes)
+        if person is None:
+            moves = np.linalg.solve(normal, right[..., None])[..., 0]
+            change = np.zeros(1)
+        else:
+            cross = np.swapaxes(slopes, 1, 2) @ person
+            solved = np.linalg.solve(normal, np.concatenate([cross, right[..., None]], axis=2))
+            left = np.einsum("frg,frh->gh", person, person, optimize=True)
+            left -= np.einsum("fkg,fkh->gh", cross, solved[..., :-1], optimize=True)
+            left += np.eye(len(left))
+            target = np.einsum("frg,fr->g", person, residual)
+            target -= np.einsum("fkg,fk->g", cross, solved[..., -1]) + state.person
+            change = np.linalg.solve(left, target)
+            state.person = state.person + change
+            moves = solved[..., -1] - solved[..., :-1] @ change
+        state.rotation = rotation_vectors.exp(moves[:, :3]) @ state.rotation
+        state.translation = state.translation + moves[:, 3:6]
+        state.expression = state.expression + moves[:, 6:]
+        if np.abs(moves[:, :3]).max() < 1e-4 and np.abs(change).max() < 1e-2:
+            break
+    return left
+
+
+def _pose_covariance(
+    problem: _Problem, state: _State, person: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Covariances of each pose: its own, and what the person's shape adds, [f 6 6] each."""
+    own, shared = [], []
+    for begin in range(0, len(state.rotation), _SHAPE_FRAMES):
+        which = np.arange(begin, min(begin + _SHAPE_FRAMES, len(state.rotation)))
+        part, frames = problem.take(which), state.take(which)
+        residual, slopes, by_person = _linearize(part, frames, with_person=True)
+        assert by_person is not None
+        inverse = np.linalg.inv(_own_normal(part, frames, residual, slopes)[0])[:, :6]
+        gain = inverse @ (np.swapaxes(slopes, 1, 2) @ by_person)
+        own.append(inverse[:, :, :6])
+        shared.append(gain @ person @ np.swapaxes(gain, 1, 2))
+    return np.concatenate(own), np.concatenate(shared)

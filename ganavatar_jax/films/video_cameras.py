@@ -1,12 +1,11 @@
 """Cameras of a video in the head frame of the base generator.
 
-Landmarks give every frame a pose (`head_poses`), which shows too little of turns and, above
-all, of nods: the landmark net pulls faces towards the frontal view. With `cameras` "colmap" these
-poses are only a start, and `video_structure` finds what the picture itself says; with "landmarks",
-turns and nods are divided by the shares of them that such poses usually show.
+A model of people's landmarks gives every frame a pose, and how sure it is (`head_poses`). Where the
+head turns far enough, `video_structure` then finds what the picture itself says; its cameras are
+taken frame by frame where both agree (`pose_agreement`). What lies between stays with the model.
 
 The focal length cannot be seen from a head. It is the one at which the head stands at the distance
-that the base generator knows.
+that the base generator knows, unless the field of view is given.
 """
 
 import logging
@@ -19,12 +18,28 @@ import numpy as np
 
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
-from ganavatar_jax.data import data_config, head_alignment, head_landmarks
+from ganavatar_jax.data import data_config, head_landmarks
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
-from ganavatar_jax.films import head_poses, matting, rigid_parts, video_landmarks, video_structure
-from ganavatar_jax.geometry import ffhq_camera, point_models, pose_errors, similarity
+from ganavatar_jax.films import (
+    clip_findings,
+    face_model,
+    head_poses,
+    matting,
+    pose_agreement,
+    rigid_parts,
+    video_landmarks,
+    video_structure,
+)
+from ganavatar_jax.geometry import (
+    ffhq_camera,
+    head_angles,
+    point_models,
+    rotation_vectors,
+    similarity,
+)
 
+MODEL = "face_model 1"  # what poses are found with; captures of another one find them anew
 POSES_FILE = "poses.npz"  # what `solve` has found, in the capture's folder
 
 _LOG = logging.getLogger(__name__)
@@ -35,9 +50,9 @@ _MISREAD = 4.0
 _PICTURE_PX = 384  # Side of the crops in which features are looked for.
 _FEWEST_POINTS = 30  # Fewer do not fix a camera reliably.
 _FEWEST_SHARE = 0.5  # Of frames that see so many; else the structure is not trusted.
-# Landmarks show at least 0.6 of a nod: for a larger difference, the structure is wrong.
-_LARGEST_CHANGE_DEG = 15.0
-_HEAD_FIT_VIEWS = 120
+# A head that turns and nods less than this shows features from one side only: they cannot tell a
+# turn from a shift, and would only shake the cameras.
+_LEAST_MOTION_DEG = 15.0
 
 
 class Solved(NamedTuple):
@@ -125,25 +140,31 @@ def solve(
             return Solved(**{k: v if v.ndim else v.item() for k, v in stored.items()})
     if progress is not None:
         progress("poses", 0, len(tracks.frame))
-    solved = _from_landmarks(video, estimator, tracks)
-    refined = None
+    solved, poses = _from_landmarks(video, config, estimator, tracks)
     if config.video.cameras == "colmap":
-        refined = _from_structure(
-            video,
-            config,
-            tracks,
-            solved,
-            segmenter=_load_segmenter(config, estimator),
-            folder=folder / "structure",
-            progress=progress,
-        )
-    if refined is None:
-        response = (config.video.yaw_response, config.video.pitch_response)
-        refined = solved._replace(cam2world=head_poses.amplify_turns(solved.cam2world, response))
+        motion = _motion_deg(solved)
+        if motion < _LEAST_MOTION_DEG:
+            _LOG.info(
+                "%s: the head moves %.0f degrees; below %.0f, cameras come from landmarks alone.",
+                config.source,
+                motion,
+                _LEAST_MOTION_DEG,
+            )
+        else:
+            solved = _from_structure(
+                video,
+                config,
+                tracks,
+                solved,
+                poses,
+                segmenter=_load_segmenter(config, estimator),
+                folder=folder / "structure",
+                progress=progress,
+            )
     with files.atomic_path(path) as temporary:
-        np.savez(temporary, **refined._asdict())
+        np.savez(temporary, **solved._asdict())
     shutil.rmtree(folder / "structure", ignore_errors=True)
-    return refined
+    return solved
 
 
 def crop_region(
@@ -174,50 +195,72 @@ def crop_region(
 
 def _from_landmarks(
     video: video_file.VideoFile,
+    config: data_config.DataConfig,
     estimator: estimator_config.EstimatorConfig,
     tracks: video_landmarks.Tracks,
-) -> Solved:
-    """Solves one rigid face for the whole video; what does not fit it was misread."""
-    head = head_landmarks.load_head_landmarks()
+) -> tuple[Solved, head_poses.HeadPoses]:
+    """Explains all landmarks by one person who moves; what does not fit was misread."""
+    model = face_model.load_face_model()
+    width = video.size[0]
+    given = config.video.fov_deg
+    found = head_poses.solve(
+        tracks.landmarks,
+        model,
+        center_px=np.array(video.size) / 2.0,
+        distance=_RADIUS,
+        focal_px=width / (2.0 * np.tan(np.radians(given) / 2.0)) if given else None,
+        starts=video_landmarks.find_starts(tracks.time_s),
+    )
+    usual = np.median(found.residual_px)
+    kept = np.flatnonzero(found.residual_px <= _MISREAD * usual)
+    side_px = config.crop_extent * found.focal_px / np.median(found.translation[:, 2])
+    solved = Solved(
+        _into_world(found.rotation, found.translation),
+        found.focal_px,
+        found.residual_px,
+        kept,
+        misread=len(tracks.frame) - len(kept),
+        residual=float(usual / side_px * config.crop_extent),
+        cameras="landmarks",
+        sigma_deg=found.sigma_deg,
+        refined=np.zeros(len(tracks.frame), bool),
+        second_deg=_second_opinion(estimator, tracks, found.rotation),
+    )
+    return solved, found
+
+
+def _motion_deg(solved: Solved) -> float:
+    """How far the head turns or nods, whichever is more."""
+    angles = head_angles.from_cameras(solved.cam2world[solved.kept])
+    return float(np.ptp(clip_findings.ranges_deg(angles)[:, :2], axis=0).max())
+
+
+def _into_world(
+    rotation: Float[np.ndarray, "f 3 3"], translation: Float[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "f 4 4"]:
+    """Cameras of heads that stand at a pose before them."""
+    poses = np.tile(np.eye(4), (len(rotation), 1, 1))
+    poses[:, :3, :3] = np.swapaxes(rotation, 1, 2)
+    poses[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
+    return poses
+
+
+def _second_opinion(
+    estimator: estimator_config.EstimatorConfig,
+    tracks: video_landmarks.Tracks,
+    rotation: Float[np.ndarray, "f 3 3"],
+) -> Float[np.ndarray, " f"]:
+    """Angles to the poses of MediaPipe's own metric face, which knows no person and no habits."""
     task = model_files.find(
         model_files.FACE_LANDMARKER,
         path=estimator.model_path,
         allow_download=estimator.allow_download,
     )
-    canonical = canonical_face.load(task)[head.indices]
-    # How long a world unit is on the canonical face; the person's own size follows below.
-    unit_cm = (
-        1.0
-        / point_models.align(
-            canonical, point_models.PointModel(head.model.mean, head.model.modes[..., :0], 1.0)
-        ).scale
-    )
-    found = head_poses.solve(
-        tracks.landmarks[:, head.indices],
-        canonical,
-        center_px=np.array(video.size) / 2.0,
-        distance_cm=_RADIUS * unit_cm,
-        starts=video_landmarks.find_starts(tracks.time_s),
-    )
-    aligned = point_models.align(found.points, head.model)
-    # The tracked pose carries the face, in centimetres, to the camera.
-    poses = np.tile(np.eye(4), (len(tracks.frame), 1, 1))
-    poses[:, :3, :3] = np.swapaxes(found.rotation, 1, 2)
-    poses[:, :3, 3] = -np.einsum("fji,fj->fi", found.rotation, found.translation)
-    poses = similarity.move_cameras(poses, aligned)
-    kept = np.flatnonzero(found.residual_px <= _MISREAD * np.median(found.residual_px))
-    return Solved(
-        poses,
-        found.focal_px,
-        found.residual_px,
-        kept,
-        misread=len(poses) - len(kept),
-        residual=float(np.median(aligned.residual)),
-        cameras="landmarks",
-        sigma_deg=np.full((len(poses), 3), np.nan),
-        refined=np.zeros(len(poses), bool),
-        second_deg=np.full(len(poses), np.nan),
-    )
+    face, head = canonical_face.load(task), head_landmarks.load_head_landmarks()
+    mean = point_models.PointModel(head.model.mean, head.model.modes[..., :0], 1.0)
+    moved = similarity.move_points(face, point_models.align(face[head.indices], mean))
+    seen = tracks.landmarks[:, : len(moved)].astype(np.float64)
+    return rotation_vectors.angle_deg(head_poses.fit_mean(seen, moved)[0], rotation)
 
 
 def _from_structure(
@@ -225,62 +268,76 @@ def _from_structure(
     config: data_config.DataConfig,
     tracks: video_landmarks.Tracks,
     start: Solved,
+    poses: head_poses.HeadPoses,
     *,
     segmenter: matting.SelfieSegmenter,
     folder: pathlib.Path,
     progress: video_landmarks.Progress | None,
-) -> Solved | None:
-    """Adjusts the cameras to features of the head; None where these do not suffice."""
-    kept, landmarks = start.kept, tracks.landmarks[start.kept]
-    poses, focal = start.cam2world[kept], start.focal_px
+) -> Solved:
+    """Refines the cameras by features of the head, frame by frame where both agree."""
+    kept = start.kept
     squares = [
-        crop_region(video.size, pose, focal_px=focal, extent=config.crop_extent)[0]
-        for pose in poses
+        crop_region(video.size, pose, focal_px=start.focal_px, extent=config.crop_extent)[0]
+        for pose in start.cam2world[kept]
     ]
     pictures = _pictures(video, tracks, kept, squares, segmenter=segmenter)
-    intrinsics = _crop_intrinsics(video.size, squares, focal)
-    video_structure.match_pictures(folder, pictures, poses, intrinsics, progress=progress)
-    found, residual = None, start.residual
-    if progress is not None:
-        progress("cameras", 0, video_structure.passes())
+    intrinsics = _crop_intrinsics(video.size, squares, start.focal_px)
+    cameras = start.cam2world[kept]
+    video_structure.match_pictures(folder, pictures, cameras, intrinsics, progress=progress)
+    found = None
     for index in range(video_structure.passes()):
-        found = video_structure.adjust(folder, poses, intrinsics, index=index)
-        known = found.seen >= _FEWEST_POINTS
         if progress is not None:
-            progress("cameras", index + 1, video_structure.passes())
-        problem = _distrust(found.cam2world, start.cam2world[kept], known)
-        if not problem:
-            try:
-                poses, residual = _into_head_frame(
-                    found.cam2world, landmarks, known, focal=focal, size_px=video.size
-                )
-            except ValueError as error:
-                problem = f"the head cannot be placed ({error})"
-        if problem:
-            _LOG.warning(
-                "%s: %s. Cameras come from landmarks alone; turns and nods are less exact. Film "
-                "the head larger and sharper and let it turn further.",
+            progress("cameras", index, video_structure.passes())
+        found = video_structure.adjust(folder, cameras, intrinsics, index=index)
+        known = found.seen >= _FEWEST_POINTS
+        if known.mean() < _FEWEST_SHARE:
+            return _stay(
                 config.source,
-                problem,
+                start,
+                f"{known.sum()} of {len(known)} frames show enough features of the head",
             )
-            return None
-        if index + 1 < video_structure.passes():
-            focal, poses = _at_usual_distance(poses, known, focal)
-            intrinsics = _crop_intrinsics(video.size, squares, focal)
+        agreed = pose_agreement.agree(poses.take(kept), found.cam2world, known)
+        cameras = agreed.cam2world
     assert found is not None
+    if progress is not None:
+        progress("cameras", video_structure.passes(), video_structure.passes())
+    if agreed.share < _FEWEST_SHARE:
+        return _stay(
+            config.source,
+            start,
+            f"features and landmarks agree in {agreed.share:.0%} of the frames (median "
+            f"difference {agreed.median_deg:.1f} degrees)",
+        )
+    if not agreed.accepted.all():
+        _LOG.warning(
+            "%s: features agree with landmarks in %d of %d frames; the others keep the cameras of "
+            "the landmarks.",
+            config.source,
+            agreed.accepted.sum(),
+            len(kept),
+        )
     side = np.array([square.side_px for square in squares])
+    refined = kept[agreed.accepted]
     every, every_px = start.cam2world.copy(), start.residual_px.copy()
-    every[kept], every_px[kept] = poses, found.residual_px * side / _PICTURE_PX
-    trusted = kept[found.seen >= _FEWEST_POINTS]
+    sigma, marks = start.sigma_deg.copy(), start.refined.copy()
+    every[refined] = cameras[agreed.accepted]
+    every_px[refined] = (found.residual_px * side / _PICTURE_PX)[agreed.accepted]
+    sigma[refined] = agreed.sigma_deg[agreed.accepted]
+    marks[refined] = True
     return start._replace(
-        cam2world=every,
-        focal_px=focal,
-        residual_px=every_px,
-        kept=trusted,
-        residual=residual,
-        cameras="colmap",
-        refined=np.isin(np.arange(len(every)), trusted),
+        cam2world=every, residual_px=every_px, sigma_deg=sigma, refined=marks, cameras="colmap"
     )
+
+
+def _stay(source: str, start: Solved, problem: str) -> Solved:
+    """Keeps the landmarks' cameras, and says why."""
+    _LOG.warning(
+        "%s: %s. Cameras come from landmarks alone. Film the head larger and sharper and let it "
+        "turn further.",
+        source,
+        problem,
+    )
+    return start
 
 
 def _load_segmenter(
@@ -325,49 +382,3 @@ def _crop_intrinsics(
         corner = center - square.side_px / 2.0
         found[index, :2, 2] = (np.array(size_px) / 2.0 - corner) * scale
     return found
-
-
-def _distrust(
-    found: Float[np.ndarray, "k 4 4"],
-    start: Float[np.ndarray, "k 4 4"],
-    known: Bool[np.ndarray, " k"],
-) -> str:
-    """Says why the structure cannot be right, or nothing."""
-    if known.mean() < _FEWEST_SHARE:
-        return f"{known.sum()} of {len(known)} frames show enough features of the head"
-    change = pose_errors.compare_poses(found[known], start[known]).rotation_deg
-    if np.median(change) > _LARGEST_CHANGE_DEG:
-        return f"features and landmarks disagree by {np.median(change):.0f} degrees (median)"
-    return ""
-
-
-def _into_head_frame(
-    cam2world: Float[np.ndarray, "k 4 4"],
-    landmarks_px: Float[np.ndarray, "k 478 3"],
-    known: Bool[np.ndarray, " k"],
-    *,
-    focal: float,
-    size_px: tuple[int, int],
-) -> tuple[Float[np.ndarray, "k 4 4"], float]:
-    """Carries cameras to where triangulated landmarks lie on the model of heads."""
-    places = np.flatnonzero(known)
-    few = places[np.linspace(0, len(places) - 1, min(_HEAD_FIT_VIEWS, len(places))).astype(int)]
-    indices = head_landmarks.load_head_landmarks().indices
-    uv = landmarks_px[few][:, indices, :2].astype(np.float64) / size_px
-    camera = conventions.normalize_intrinsics(
-        np.array([focal, focal]), np.array(size_px) / 2.0, size=size_px
-    )
-    fit = head_alignment.fit_head(uv, cam2world[few], np.tile(camera, (len(few), 1, 1))).alignment
-    return similarity.move_cameras(cam2world, fit), float(np.median(fit.residual))
-
-
-def _at_usual_distance(
-    cam2world: Float[np.ndarray, "k 4 4"], known: Bool[np.ndarray, " k"], focal: float
-) -> tuple[float, Float[np.ndarray, "k 4 4"]]:
-    """Exchanges focal length and distance, so that the head is seen as large as before."""
-    factor = _RADIUS / np.median(np.linalg.norm(cam2world[known, :3, 3], axis=1))
-    moved = cam2world.copy()
-    local = -np.einsum("fji,fj->fi", cam2world[:, :3, :3], cam2world[:, :3, 3])
-    local[:, 2] *= factor
-    moved[:, :3, 3] = -np.einsum("fij,fj->fi", cam2world[:, :3, :3], local)
-    return float(focal * factor), moved

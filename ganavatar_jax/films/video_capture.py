@@ -60,8 +60,7 @@ _RESULTS = {
 # The first stage that an option of a video changes; what is not listed changes them all.
 _FIRST_STAGE = {
     "cameras": "poses",
-    "pitch_response": "poses",
-    "yaw_response": "poses",
+    "fov_deg": "poses",
     "matte": "images",
 }
 # Options that change no result: where files are, and what is only checked or compared.
@@ -184,7 +183,7 @@ def _claims(
     reading = {k: v for k, v in vars(estimator).items() if k not in _IDLE_ESTIMATOR_OPTIONS}
     claims: dict[str, Any] = {
         "landmarks": {"sha256": digest, "estimator": reading},
-        "poses": {"crop_extent": config.crop_extent},
+        "poses": {"crop_extent": config.crop_extent, "model": video_cameras.MODEL},
         "images": {"resolution": config.resolution},
     }
     for option, value in vars(config.video).items():

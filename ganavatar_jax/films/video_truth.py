@@ -13,7 +13,7 @@ from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import records
 from ganavatar_jax.data.formats import eg3d, video_file
 from ganavatar_jax.faces import regions
-from ganavatar_jax.geometry import pose_errors
+from ganavatar_jax.geometry import pose_errors, rotation_vectors
 
 _YAW_DEG = 45.0  # Beyond, half of the face is hidden.
 
@@ -44,9 +44,10 @@ def compare(
       focal_px: Focal length of the capture's cameras, pixels of the video.
 
     Returns:
-      Over the frames within 45 degrees of yaw: their number and share, the angle between cameras
-      (median and 90 %), the distance of their centres over the radius (median); and, where the
-      truth has mattes, the median of all frames' soft intersection over union.
+      Over the frames within 45 degrees of yaw: their number and share; the angle between cameras
+      (median and 90 %) and the distance of their centres over the radius (median), up to one
+      similarity for all; the median angle without it, as cameras are used; and, where the truth
+      has mattes, the median of all frames' soft intersection over union.
 
     Raises:
       DataFormatError: the truth is no such capture, or of another number of frames.
@@ -59,7 +60,7 @@ def compare(
     with _open(video, truth) as known:
         frames = [known.frames[number] for number in numbers]
         true25 = np.stack([frame.label25 for frame in frames]).astype(np.float64)
-        facts = _compare_poses(label25[:, :16].reshape(-1, 4, 4), true25[:, :16].reshape(-1, 4, 4))
+        facts = compare_poses(label25[:, :16].reshape(-1, 4, 4), true25[:, :16].reshape(-1, 4, 4))
         if known.has_alpha and (capture / "alpha").is_dir():
             overlaps = []
             for (name, _), camera, frame in zip(labels, label25[:, 16:], frames, strict=True):
@@ -82,7 +83,7 @@ def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
         yield known
 
 
-def _compare_poses(
+def compare_poses(
     found: Float[np.ndarray, "f 4 4"], truth: Float[np.ndarray, "f 4 4"]
 ) -> dict[str, float]:
     """Compares views of the face alone: beyond them, landmarks and features are guesses."""
@@ -93,12 +94,14 @@ def _compare_poses(
         return {"truth_frames": int(front.sum())}
     left = pose_errors.compare_poses(found[front], truth[front])
     radius = np.median(np.linalg.norm(truth[front, :3, 3], axis=1))
+    absolute = rotation_vectors.angle_deg(found[front, :3, :3], truth[front, :3, :3])
     return {
         "truth_frames": int(front.sum()),
         "truth_share": round(float(front.mean()), 3),
         "truth_rotation_deg": round(float(np.median(left.rotation_deg)), 3),
         "truth_rotation_deg_p90": round(float(np.percentile(left.rotation_deg, 90)), 3),
         "truth_translation": round(float(np.median(left.shift) / radius), 5),
+        "truth_absolute_deg": round(float(np.median(absolute)), 3),
     }
 
 

@@ -44,7 +44,12 @@ def film(tmp_path):
         count = len(landmarks)
         code = np.zeros((count, 1), np.float32)
         tracks = video_landmarks.Tracks(
-            np.arange(count), landmarks, code, ("jawOpen",), np.full(count, presence, np.float32), np.arange(count) / 25.0
+            np.arange(count),
+            landmarks,
+            code,
+            ("jawOpen",),
+            np.full(count, presence, np.float32),
+            np.arange(count) / 25.0,
         )
         return video_file.VideoFile(tmp_path / "me.mp4", where="me.mp4"), tracks
 

@@ -435,7 +435,7 @@ def test_another_option_makes_anew_what_depends_on_it(faces, tmp_path):
     plain = config(tmp_path / "me.mp4")
     for other, kept in (
         (dataclasses.replace(plain, resolution=32), {"landmarks", "poses"}),
-        (config(tmp_path / "me.mp4", yaw_response=0.8), {"landmarks"}),
+        (config(tmp_path / "me.mp4", fov_deg=30.0), {"landmarks"}),
         (config(tmp_path / "me.mp4", fewest_frames=5), {"landmarks", "poses", "images"}),
         (config(tmp_path / "me.mp4", max_frames=11), set()),
     ):
