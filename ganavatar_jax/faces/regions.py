@@ -177,6 +177,8 @@ def inside(region: Region, picture_px: tuple[int, int], *, size_px: int) -> Bool
       True where all that `crop` reads for a pixel was in the picture.
     """
     factor, box = _find_window(region, size_px)
+    if min(box[:2]) >= 0 and box[2] <= picture_px[0] and box[3] <= picture_px[1]:
+        return np.ones((size_px, size_px), bool)
     steps = (np.arange(size_px) + 0.5) / size_px
     points = to_image(np.stack(np.meshgrid(steps, steps), axis=-1), region)
     # Pixels of the shrunk window between whose centres each point lies.

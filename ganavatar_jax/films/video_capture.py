@@ -9,6 +9,7 @@ it, and those after them, anew:
     structure/            COLMAP's features and matches, while they are needed
     poses.npz             cameras of all frames with a face
     images/, alpha/       square crops, one at a time
+    filmed/               where crops reach beyond the picture: which of their pixels do not
     dataset.json          written last: the folder is a capture in EG3D's layout then
 """
 
@@ -17,7 +18,7 @@ import json
 import logging
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,7 +28,14 @@ from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import data_config, frame_checks
 from ganavatar_jax.data.formats import video_file
 from ganavatar_jax.faces import estimator_config, regions
-from ganavatar_jax.films import matters, video_cameras, video_landmarks, video_truth
+from ganavatar_jax.films import (
+    film_mattes,
+    matte_solver,
+    matters,
+    video_cameras,
+    video_landmarks,
+    video_truth,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +44,10 @@ _JPEG_QUALITY = 97
 _RESULTS = {
     "landmarks": ("landmarks",),
     "poses": (video_cameras.POSES_FILE, "structure"),
-    "images": ("dataset.json", "summary.json", "expressions.json", "meta.json", "images", "alpha"),
+    "images": (
+        *("dataset.json", "summary.json", "expressions.json", "meta.json"),
+        *("images", "alpha", "filmed"),
+    ),
 }
 # The first stage that an option of a video changes; what is not listed changes them all.
 _FIRST_STAGE = {
@@ -66,8 +77,9 @@ def prepare_video(
       progress: Told how far each stage is.
 
     Returns:
-      What was found: frames, frames without a face, the median reprojection error in pixels of the
-      video and of an image of 512 pixels, the residual of the alignment.
+      What was found: frames, frames without a face, frames left out for their mattes (unlike those
+      around them), frames that reach beyond the picture, the median reprojection error in pixels
+      of the video and of an image of 512 pixels, the residual of the alignment.
 
     Raises:
       DataFormatError: the video cannot be read, or shows no face or several; or the truth does not
@@ -208,19 +220,13 @@ def _write_frames(
         )
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
     begins = _find_shots(frames, np.array([values for _, values in labels]))
-    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
-    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
-    for index, name in enumerate(names):
-        if due[index]:
-            if matter is not None and begins[index]:
-                matter.forget()
-            image = regions.crop(
-                video.read(int(frames[index])), squares[index], size_px=config.resolution
-            )
-            place = folder / "images" / f"{name}.jpg"
-            _save_frame(place, image, folder / "alpha" / f"{name}.png", matter)
-        if progress is not None:
-            progress("images", index + 1, len(names))
+    views = _Views(video, frames, squares, config.resolution)
+    beyond = _write_images(folder, names, views, matter=matter, begins=begins, progress=progress)
+    leaps = np.zeros(len(names), bool)
+    if matter is not None:
+        leaps = _drop_leaps(folder, names, begins)
+        labels = [label for label, leap in zip(labels, leaps, strict=True) if not leap]
+        codes = {name: codes[name] for name, _ in labels}
     files.write_atomic(
         folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
     )
@@ -233,6 +239,8 @@ def _write_frames(
         "frames": len(labels),
         "frames_misread": solved.misread,
         "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
+        "frames_with_bad_matte": int(leaps.sum()),
+        "frames_beyond_picture": int(beyond.sum()),
         "cameras": solved.cameras,
         "reprojection_px": round(error_px, 3),
         "reprojection_px_at_512": round(error_px * 512 / side_px, 3),
@@ -240,6 +248,80 @@ def _write_frames(
         "focal_px": solved.focal_px,
         "alignment_residual": round(solved.residual, 5),
     }
+
+
+class _Views(NamedTuple):
+    """What is cut out of which frames of a video."""
+
+    video: video_file.VideoFile
+    frames: Int[np.ndarray, " k"]
+    squares: list[regions.Region]
+    size_px: int
+
+    def read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """Reads the picture of a frame by its place among the frames."""
+        return self.video.read(int(self.frames[index]))
+
+    def filmed(self, index: int) -> Bool[np.ndarray, "s s"]:
+        """Tells which pixels of a frame's cut-out lie in the picture."""
+        return regions.inside(self.squares[index], self.video.size, size_px=self.size_px)
+
+
+def _write_images(
+    folder: pathlib.Path,
+    names: list[str],
+    views: _Views,
+    *,
+    matter: matters.Matter | None,
+    begins: Bool[np.ndarray, " k"],
+    progress: video_landmarks.Progress | None,
+) -> Bool[np.ndarray, " k"]:
+    """Writes images that are not there yet, and tells which of all reach beyond the picture."""
+    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
+    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
+    film, beyond = None, np.zeros(len(names), bool)
+    if matter is not None and due.any():
+        film = film_mattes.FilmMatter(
+            matter, views.read, views.squares, shot=np.cumsum(begins), size_px=views.size_px
+        )
+    for index, name in enumerate(names):
+        filmed = views.filmed(index)
+        beyond[index] = not filmed.all()
+        if due[index]:
+            if matter is None or film is None:
+                image = regions.crop(views.read(index), views.squares[index], size_px=views.size_px)
+                matte = None
+            else:
+                if begins[index]:
+                    matter.forget()
+                image, matte = film.cut(index), film.matte(index)
+            _save_frame(folder, name, image, matte=matte, filmed=filmed)
+        if progress is not None:
+            progress("images", index + 1, len(names))
+    return beyond
+
+
+def _drop_leaps(
+    folder: pathlib.Path, names: list[str], begins: Bool[np.ndarray, " k"]
+) -> Bool[np.ndarray, " k"]:
+    """Removes frames whose matte is unlike those around it, and tells which."""
+    places = [folder / "alpha" / f"{name}.png" for name in names]
+    mattes = []
+    for place in places:
+        with Image.open(place) as picture:
+            mattes.append(film_mattes.shrink(np.asarray(picture)))
+    leaps = film_mattes.find_leaps(np.stack(mattes), np.cumsum(begins))
+    if leaps.any():
+        bad = [name for name, leap in zip(names, leaps, strict=True) if leap]
+        _LOG.warning(
+            "mattes of %d of %d frames leap (%s%s); these frames are left out. A plainer "
+            "background behind the head helps.",
+            *(len(bad), len(names), ", ".join(bad[:8]), ", ..." if len(bad) > 8 else ""),
+        )
+    for name in [name for name, leap in zip(names, leaps, strict=True) if leap]:
+        for kind, ending in (("images", "jpg"), ("alpha", "png"), ("filmed", "png")):
+            _remove(folder / kind / f"{name}.{ending}")
+    return leaps
 
 
 def _find_shots(
@@ -262,17 +344,25 @@ def _find_due(
 
 
 def _save_frame(
-    place: pathlib.Path,
+    folder: pathlib.Path,
+    name: str,
     image: UInt8[np.ndarray, "h w 3"],
-    matte_place: pathlib.Path,
-    matter: matters.Matter | None,
+    *,
+    matte: matte_solver.Matte | None,
+    filmed: Bool[np.ndarray, "h w"],
 ) -> None:
-    if matter is not None:
-        matte = matter.matte(image)
-        covered = matte.alpha[..., None] / 255.0
+    """Writes a frame, the image last; what was not filmed is white, and no head."""
+    if matte is not None:
+        alpha = np.where(filmed, matte.alpha, np.uint8(0))
+        covered = alpha[..., None] / 255.0
         white = np.rint(matte.foreground * covered + 255.0 * (1.0 - covered))
         image = white.astype(np.uint8)
-        with files.atomic_path(matte_place) as temporary:
-            Image.fromarray(matte.alpha).save(temporary, format="PNG")
-    with files.atomic_path(place) as temporary:
+        with files.atomic_path(folder / "alpha" / f"{name}.png") as temporary:
+            Image.fromarray(alpha).save(temporary, format="PNG")
+    if not filmed.all():
+        image = np.where(filmed[..., None], image, np.uint8(255))
+        mask = np.where(filmed, np.uint8(255), np.uint8(0))
+        with files.atomic_path(folder / "filmed" / f"{name}.png") as temporary:
+            Image.fromarray(mask).save(temporary, format="PNG")
+    with files.atomic_path(folder / "images" / f"{name}.jpg") as temporary:
         Image.fromarray(image).save(temporary, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)

@@ -20,7 +20,7 @@ from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
 from ganavatar_jax.faces import calibration, estimator_config, mediapipe_face
-from ganavatar_jax.films import matters, matting, video_capture
+from ganavatar_jax.films import matte_solver, matters, matting, video_capture
 from helpers import layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
@@ -339,10 +339,10 @@ class Counter(matting.SelfieMatter):
     def forget(self):
         self.seen = 0
 
-    def matte(self, image_u8):
+    def matte(self, image_u8, hint=matting.NO_HINT):
         self.seen += 1
         alpha = np.full(image_u8.shape[:2], self.seen, np.uint8)
-        return matting.Matte(alpha, image_u8)
+        return matte_solver.Matte(alpha, image_u8)
 
 
 def test_a_matter_with_a_memory_sees_each_shot_whole(faces, tmp_path, monkeypatch):
