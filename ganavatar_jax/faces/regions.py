@@ -180,12 +180,25 @@ def inside(region: Region, picture_px: tuple[int, int], *, size_px: int) -> Bool
     if min(box[:2]) >= 0 and box[2] <= picture_px[0] and box[3] <= picture_px[1]:
         return np.ones((size_px, size_px), bool)
     steps = (np.arange(size_px) + 0.5) / size_px
+    if region.angle == 0.0:  # Rows and columns are alike.
+        points = to_image(np.stack([steps, steps], axis=-1), region)
+        columns, rows = _are_read(points, factor, box, picture_px).T
+        return rows[:, None] & columns[None]
     points = to_image(np.stack(np.meshgrid(steps, steps), axis=-1), region)
-    # Pixels of the shrunk window between whose centres each point lies.
+    return _are_read(points, factor, box, picture_px).all(axis=-1)
+
+
+def _are_read(
+    points: Float[np.ndarray, "*b 2"],
+    factor: int,
+    box: tuple[int, int, int, int],
+    picture_px: tuple[int, int],
+) -> Bool[np.ndarray, "*b 2"]:
+    """Tells along each axis whether the pixels between whose centres a point lies are all there."""
     places = (points - np.array(box[:2])) / factor - 0.5
     first = np.array(box[:2]) + factor * np.floor(places + _TOLERANCE)
     end = np.array(box[:2]) + factor * (np.ceil(places - _TOLERANCE) + 1)
-    return ((first >= 0) & (end <= np.array(picture_px))).all(axis=-1)
+    return (first >= 0) & (end <= np.array(picture_px))
 
 
 def _find_window(region: Region, size_px: int) -> tuple[int, tuple[int, int, int, int]]:
