@@ -49,6 +49,8 @@ class Seen(NamedTuple):
 
     Attributes:
       back: The background in the exposure of the image, 0..255.
+      known: Where it is known.
+      noise: Its spread over time, grey levels.
       same: Where the image shows the background, as far as 3x3 pixels can tell.
       grown: Parts of the person that the segmenter missed.
       freed: Background that the segmenter took for the person.
@@ -56,6 +58,8 @@ class Seen(NamedTuple):
     """
 
     back: Float[np.ndarray, "h w 3"]
+    known: Bool[np.ndarray, "h w"]
+    noise: Float[np.ndarray, "h w"]
     same: Bool[np.ndarray, "h w"]
     grown: Bool[np.ndarray, "h w"]
     freed: Bool[np.ndarray, "h w"]
@@ -78,7 +82,7 @@ def estimate(
     for _ in range(_ROUNDS):
         if plate is not None:
             head = np.stack(
-                [_correct(p, c, plate) for p, c in zip(pictures, coverage, strict=True)]
+                [correct(c, compare(p, c, plate)) for p, c in zip(pictures, coverage, strict=True)]
             )
         plate = _estimate_once(pictures, head.astype(np.float32))
         if not plate.known.any():
@@ -137,7 +141,20 @@ def compare(
     reach = max(1, round(_NEAR * max(known.shape)))
     near = ndimage.maximum_filter(head, 2 * reach + 1)
     grown = ndimage.binary_propagation(head, mask=head | (other & near)) & ~head
-    return Seen(back, same, grown, freed, apart)
+    return Seen(back, known, plate.noise, same, grown, freed, apart)
+
+
+def correct(coverage: Float[np.ndarray, "h w"], seen: Seen) -> Float[np.ndarray, "h w"]:
+    """Corrects the segmenter's word by what the background shows.
+
+    Args:
+      coverage: The segmenter's word, 0..1.
+      seen: From `compare`.
+
+    Returns:
+      Coverage, 0..1.
+    """
+    return np.where(seen.grown, 1.0, np.where(seen.freed, 0.0, coverage))
 
 
 def dot(
@@ -166,13 +183,6 @@ def _exposure(
         return np.ones(3, np.float32)
     gain = np.median(image[few][sure] / color[sure], axis=0)
     return np.clip(gain, 1.0 / _GAIN, _GAIN).astype(np.float32)
-
-
-def _correct(
-    picture: UInt8[np.ndarray, "h w 3"], coverage: Float[np.ndarray, "h w"], plate: Plate
-) -> Float[np.ndarray, "h w"]:
-    seen = compare(picture, coverage, plate)
-    return np.where(seen.grown, 1.0, np.where(seen.freed, 0.0, coverage))
 
 
 def _estimate_once(

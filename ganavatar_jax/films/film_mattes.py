@@ -8,12 +8,13 @@ A frame whose matte is unlike those around it, for all that, is marked by `find_
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.faces import regions
 from ganavatar_jax.films import background_plate, matte_solver, matters, matting
 
@@ -30,6 +31,14 @@ _LEAP_REACH = 5
 _LEAP, _LEAP_TIMES = 0.06, 3.0  # A leap is larger than both: 1 - IoU, and times the usual.
 
 
+class _Look(NamedTuple):
+    """A frame: its cut-out, what it covers, and what it shows of the background."""
+
+    image: UInt8[np.ndarray, "s s 3"]
+    coverage: Float[np.ndarray, "s s"] | None = None
+    seen: background_plate.Seen | None = None
+
+
 class FilmMatter:
     """Makes mattes of a film's frames, best in order of time. Not safe to share by threads."""
 
@@ -39,7 +48,7 @@ class FilmMatter:
         read: ReadPicture,
         squares: Sequence[regions.Region],
         *,
-        shot: Sequence[int],
+        shot: Int[np.ndarray, " f"],
         size_px: int,
     ) -> None:
         """Looks at the film's background, where that is of use.
@@ -52,8 +61,8 @@ class FilmMatter:
           size_px: Side of the cut-outs.
         """
         self._matter, self._read, self._squares = matter, read, squares
-        self._shot, self._size = np.asarray(shot), size_px
-        self._near: dict[int, tuple[np.ndarray, Float[np.ndarray, "s s"] | None]] = {}
+        self._shot, self._size = shot, size_px
+        self._near: dict[int, _Look] = {}
         self._plate, self._home = None, None
         if matter.takes_plates and len(squares) >= _FEWEST_PLATE_FRAMES:
             self._plate, self._home = self._look_behind()
@@ -67,7 +76,7 @@ class FilmMatter:
         Returns:
           Colours; beyond the picture its border is repeated.
         """
-        return self._look(index)[0]
+        return self._look(index).image
 
     def matte(self, index: int) -> matte_solver.Matte:
         """Makes the matte of a frame.
@@ -81,29 +90,31 @@ class FilmMatter:
         Raises:
           EstimatorError: a network fails.
         """
-        image, coverage = self._look(index)
-        if coverage is None:
-            return self._matter.matte(image)
+        look = self._look(index)
+        if look.coverage is None:
+            return self._matter.matte(look.image)
         first, last = index - _REACH, index + _REACH
         near = [i for i in range(max(first, 0), min(last + 1, len(self._shot)))]
-        near = [i for i in near if self._shot[i] == self._shot[index]]
-        held = _hold(coverage, [found for i in near if (found := self._look(i)[1]) is not None])
+        near = [self._look(i).coverage for i in near if self._shot[i] == self._shot[index]]
+        held = _hold(look.coverage, [said for said in near if said is not None])
         self._near = {i: seen for i, seen in self._near.items() if i >= first}
-        plate = None
-        if self._plate is not None and self._home is not None:
+        return self._matter.matte(look.image, matting.Hint(held, look.seen))
+
+    def _look(self, index: int) -> _Look:
+        """Reads a frame once, with what segmenter and background say of it."""
+        if index in self._near:
+            return self._near[index]
+        image = regions.crop(self._read(index), self._squares[index], size_px=self._size)
+        look = _Look(image)
+        if isinstance(self._matter, matting.SelfieMatter):
+            look = look._replace(coverage=self._matter.segmenter.coverage(image))
+        if self._plate is not None and self._home is not None and look.coverage is not None:
             square = _within(self._squares[index], self._home, len(self._plate.known))
             plate = background_plate.cut(self._plate, square, size_px=self._size)
-        return self._matter.matte(image, matting.Hint(held, plate))
-
-    def _look(self, index: int) -> tuple[np.ndarray, Float[np.ndarray, "s s"] | None]:
-        """Reads a frame once, with what the segmenter says of it."""
-        if index not in self._near:
-            image = regions.crop(self._read(index), self._squares[index], size_px=self._size)
-            coverage = None
-            if isinstance(self._matter, matting.SelfieMatter):
-                coverage = self._matter.segmenter.coverage(image)
-            self._near[index] = image, coverage
-        return self._near[index]
+            seen = background_plate.compare(image, look.coverage, plate)
+            look = look._replace(coverage=background_plate.correct(look.coverage, seen), seen=seen)
+        self._near[index] = look
+        return look
 
     def _look_behind(self) -> tuple[background_plate.Plate | None, regions.Region]:
         """Estimates the background from frames spread over the film."""
@@ -120,7 +131,7 @@ class FilmMatter:
             pictures[row] = regions.crop(picture, home, size_px=side)
             height, width = picture.shape[:2]
             shown = regions.inside(home, (width, height), size_px=side)
-            found = self._look(index)[1]
+            found = self._look(index).coverage
             assert found is not None  # takes_plates says so
             _paste(coverage[row], found, _within(self._squares[index], home, side))
             self._near = {}
@@ -142,7 +153,9 @@ def _hold(
     return np.clip(coverage, least, most)
 
 
-def find_leaps(alpha: UInt8[np.ndarray, "f s s"], shot: Sequence[int]) -> Bool[np.ndarray, " f"]:
+def find_leaps(
+    alpha: UInt8[np.ndarray, "f s s"], shot: Int[np.ndarray, " f"]
+) -> Bool[np.ndarray, " f"]:
     """Finds frames whose matte is unlike those of most frames around them.
 
     Args:
@@ -153,7 +166,7 @@ def find_leaps(alpha: UInt8[np.ndarray, "f s s"], shot: Sequence[int]) -> Bool[n
       Whether each frame's matte leaps: a part is missing, or background was kept.
     """
     apart = np.zeros(len(alpha))
-    parts = [np.flatnonzero(np.asarray(shot) == number) for number in np.unique(shot)]
+    parts = [np.flatnonzero(shot == number) for number in np.unique(shot)]
     for part in parts:
         for place, index in enumerate(part.tolist()):
             near = part[max(0, place - _LEAP_REACH) : place + _LEAP_REACH + 1]

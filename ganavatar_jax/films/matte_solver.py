@@ -71,14 +71,14 @@ class _Outline(NamedTuple):
 def solve(
     image_u8: UInt8[np.ndarray, "h w 3"],
     coverage: Float[np.ndarray, "h w"],
-    plate: background_plate.Plate | None,
+    seen: background_plate.Seen | None,
 ) -> Matte:
     """Decides the uncertain band.
 
     Args:
       image_u8: Square RGB image, 0..255.
-      coverage: The segmenter's word, 0..1.
-      plate: The image's background, as far as it is known.
+      coverage: Roughly what the person covers, 0..1.
+      seen: The image beside its background; None where nothing of that is known.
 
     Returns:
       The matte.
@@ -86,7 +86,7 @@ def solve(
     Raises:
       MissingDependencyError: PyMatting is not installed.
     """
-    outline = _outline(image_u8, coverage, plate)
+    outline = _outline(image_u8, coverage, seen)
     alpha = np.where(outline.trimap == 0.5, outline.prior, outline.trimap)
     band = outline.trimap == 0.5
     certain = (outline.trimap == 0).any() and (outline.trimap == 1).any()
@@ -99,31 +99,27 @@ def solve(
 def _outline(
     image_u8: UInt8[np.ndarray, "h w 3"],
     coverage: Float[np.ndarray, "h w"],
-    plate: background_plate.Plate | None,
+    seen: background_plate.Seen | None,
 ) -> _Outline:
-    """Puts together what segmenter and background say."""
-    if plate is None or not plate.known.any():
-        core = _keep_largest(coverage)
-        return _Outline(make_trimap(core), core, np.zeros(core.shape, bool), None)
-    seen = background_plate.compare(image_u8, coverage, plate)
-    core = np.where(seen.freed, 0.0, coverage)
-    whole = _keep_largest(np.where(seen.grown, 1.0, core))
-    core = np.where(whole > 0.0, core, 0.0)
+    """Puts together what is known of coverage and background."""
+    whole = _keep_largest(coverage)
     trimap = make_trimap(whole)
+    if seen is None or not seen.known.any():
+        return _Outline(trimap, whole, np.zeros(whole.shape, bool), None)
     trimap = np.where((trimap == 0.5) & seen.same & (whole < 0.5), 0.0, trimap)
     inside = np.where(trimap == 0.5, 0.05 * whole, trimap)
     toward = 255.0 * _smooth_colors(image_u8, inside)[0] - seen.back
-    noise = np.square(plate.noise)
+    noise = np.square(seen.noise)
     length = background_plate.dot(toward, toward)
     part = background_plate.dot(image_u8 - seen.back, toward) / (length + 3.0 * noise)
     # How much better colours tell than they spread.
     reliable = length / (3.0 * (noise + _FABRIC**2))
-    by_color = np.where(plate.known, 4.0 * _SEGMENTER * reliable, 0.0)
-    by_change = np.where(plate.known, _THERE / (1.0 + reliable), 0.0)
+    by_color = np.where(seen.known, 4.0 * _SEGMENTER * reliable, 0.0)
+    by_change = np.where(seen.known, _THERE / (1.0 + reliable), 0.0)
     there = np.clip((seen.apart - 3.0) / 8.0, 0.0, 1.0)
-    prior = np.clip(part, 0.0, 1.0) * by_color + there * by_change + core * _SEGMENTER
+    prior = np.clip(part, 0.0, 1.0) * by_color + there * by_change + whole * _SEGMENTER
     prior = prior / (by_color + by_change + _SEGMENTER)
-    return _Outline(trimap, prior, plate.known, seen.back)
+    return _Outline(trimap, prior, seen.known, seen.back)
 
 
 def _refine(

@@ -76,11 +76,11 @@ class Hint(NamedTuple):
 
     Attributes:
       coverage: Coverage that its neighbours in time agree with; None has the segmenter look.
-      plate: What lies behind the person; None where nothing of it is known.
+      seen: The image beside its background; None where nothing of that is known.
     """
 
     coverage: Float[np.ndarray, "h w"] | None = None
-    plate: background_plate.Plate | None = None
+    seen: background_plate.Seen | None = None
 
 
 NO_HINT = Hint()
@@ -131,7 +131,7 @@ class SelfieMatter:
         if coverage is None:
             coverage = self.segmenter.coverage(image_u8)
         if self.takes_plates:
-            return matte_solver.solve(image_u8, coverage, hint.plate)
+            return matte_solver.solve(image_u8, coverage, hint.seen)
         colors = matte_solver.free_colors(image_u8, coverage)
         return matte_solver.Matte(matte_solver.to_u8(coverage), matte_solver.to_u8(colors))
 
