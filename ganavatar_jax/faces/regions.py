@@ -185,7 +185,8 @@ def inside(region: Region, picture_px: tuple[int, int], *, size_px: int) -> Bool
         columns, rows = _are_read(points, factor, box, picture_px).T
         return rows[:, None] & columns[None]
     points = to_image(np.stack(np.meshgrid(steps, steps), axis=-1), region)
-    return _are_read(points, factor, box, picture_px).all(axis=-1)
+    across, down = np.moveaxis(_are_read(points, factor, box, picture_px), -1, 0)
+    return across & down
 
 
 def _are_read(

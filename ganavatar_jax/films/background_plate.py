@@ -134,13 +134,15 @@ def compare(
     weight = ndimage.uniform_filter(known.astype(np.float32), 3, mode="nearest")
     around = ndimage.uniform_filter(apart, 3, mode="nearest") / np.maximum(weight, 1e-3)
     same = known & (around < _SAME)
-    other = ndimage.binary_erosion(ndimage.binary_opening(known & (around > _OTHER)))
+    other = np.asarray(ndimage.binary_opening(known & (around > _OTHER)))
+    other = np.asarray(ndimage.binary_erosion(other))
     outside = (coverage < 0.5) & ~other
-    freed = same & ndimage.binary_propagation(outside, mask=outside | same)
+    freed = same & np.asarray(ndimage.binary_propagation(outside, mask=outside | same))
     head = (coverage > 0.9) & ~freed
     reach = max(1, round(_NEAR * max(known.shape)))
-    near = ndimage.maximum_filter(head, 2 * reach + 1)
-    grown = ndimage.binary_propagation(head, mask=head | (other & near)) & ~head
+    near = np.asarray(ndimage.maximum_filter(head, 2 * reach + 1))
+    whole = np.asarray(ndimage.binary_propagation(head, mask=head | (other & near)))
+    grown = whole & ~head
     return Seen(back, known, plate.noise, same, grown, freed, apart)
 
 

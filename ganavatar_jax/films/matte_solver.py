@@ -215,8 +215,8 @@ def _enlarge_colors(
 
 def _keep_largest(coverage: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Drops what is far smaller than the largest part."""
-    parts, count = ndimage.label(coverage > 0.5)
-    if count < 2:
+    parts = np.asarray(ndimage.label(coverage > 0.5)[0])
+    if parts.max() < 2:
         return coverage
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
