@@ -4,7 +4,7 @@
 
 measures coverage (soft IoU), edges, colours at the edge, leaps in time, and seconds a frame, for
 each way to make mattes, and writes matte_card.md and pictures over magenta. See
-experiments/log/E017-mattes.md.
+experiments/log/E??-mattes.md.
 """
 
 import argparse
@@ -53,21 +53,19 @@ class Row:
     seconds: float
 
 
-class Single:
-    """A matter without the help of other frames: what `closed_form` was before."""
+class Single(matting.SelfieMatter):
+    """Closed form without the help of other frames."""
 
-    def __init__(self, matter: matting.SelfieMatter) -> None:
-        self.takes_plates, self.remembers, self._matter = False, False, matter
+    def __init__(self) -> None:
+        super().__init__(method="closed_form")
+        self.takes_plates = False
 
     def matte(
         self, image_u8: np.ndarray, hint: matting.Hint = matting.NO_HINT
     ) -> matte_solver.Matte:
         """Makes the matte of an image by itself."""
         del hint
-        return self._matter.matte(image_u8)
-
-    def forget(self) -> None:
-        """Has nothing to forget."""
+        return matte_solver.solve(image_u8, self.segmenter.coverage(image_u8), None)
 
 
 def make_ways(onnx: str | None) -> dict[str, matters.Matter]:
@@ -75,7 +73,7 @@ def make_ways(onnx: str | None) -> dict[str, matters.Matter]:
     selfie = {name: matters.make_matter(name, model_path=None) for name in ("closed_form", "fast")}
     ways: dict[str, matters.Matter] = {
         "closed_form": selfie["closed_form"],
-        "closed_form, single frames": Single(selfie["closed_form"]),  # type: ignore[reportArgumentType]
+        "closed_form, single frames": Single(),
         "fast": selfie["fast"],
     }
     if onnx:
