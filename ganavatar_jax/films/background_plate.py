@@ -134,14 +134,14 @@ def compare(
     weight = ndimage.uniform_filter(known.astype(np.float32), 3, mode="nearest")
     around = ndimage.uniform_filter(apart, 3, mode="nearest") / np.maximum(weight, 1e-3)
     same = known & (around < _SAME)
-    other = np.asarray(ndimage.binary_opening(known & (around > _OTHER)))
-    other = np.asarray(ndimage.binary_erosion(other))
+    other = np.asarray(ndimage.binary_opening(known & (around > _OTHER)), bool)
+    other = np.asarray(ndimage.binary_erosion(other), bool)
     outside = (coverage < 0.5) & ~other
-    freed = same & np.asarray(ndimage.binary_propagation(outside, mask=outside | same))
+    freed = same & np.asarray(ndimage.binary_propagation(outside, mask=outside | same), bool)
     head = (coverage > 0.9) & ~freed
     reach = max(1, round(_NEAR * max(known.shape)))
-    near = np.asarray(ndimage.maximum_filter(head, 2 * reach + 1))
-    whole = np.asarray(ndimage.binary_propagation(head, mask=head | (other & near)))
+    near = np.asarray(ndimage.maximum_filter(head, 2 * reach + 1), bool)
+    whole = np.asarray(ndimage.binary_propagation(head, mask=head | (other & near)), bool)
     grown = whole & ~head
     return Seen(back, known, plate.noise, same, grown, freed, apart)
 

@@ -16,7 +16,7 @@ Source: Levin et al. 2008 (closed form); He and Sun 2015 (fast guided filter); G
 
 import dataclasses
 import types
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -215,7 +215,8 @@ def _enlarge_colors(
 
 def _keep_largest(coverage: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     """Drops what is far smaller than the largest part."""
-    parts = np.asarray(ndimage.label(coverage > 0.5)[0])
+    labeled: Any = ndimage.label(coverage > 0.5)
+    parts = labeled[0]
     if parts.max() < 2:
         return coverage
     sizes = np.bincount(parts.ravel())
