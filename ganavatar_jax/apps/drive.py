@@ -2,7 +2,7 @@
 
 samples/drive/<name of the source>/
   driven.mp4          the driver, where there are pictures of it, beside the avatar
-  avatar.mp4          the avatar alone
+  avatar.mp4          the avatar alone; both with the driver's sound, where it has any
   contact_sheet.png   some frames of driven.mp4
   codes.json          the codes as they were read, all coefficients; see faces.precomputed
 """
@@ -25,6 +25,7 @@ from ganavatar_jax.apps import (
 )
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Float, Int, UInt8
+from ganavatar_jax.data.formats import film_sound
 from ganavatar_jax.faces import coefficients, precomputed, regions
 from ganavatar_jax.geometry import cameras, trajectories
 from ganavatar_jax.reports import media
@@ -84,15 +85,27 @@ def drive(
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
     folder = opened.folder("samples", "drive", source.name)
     rate = min(fps, source.fps) if source.in_time else None
-    _save_codes(folder / "codes.json", read, source, resolved, fps=rate)
+    times_s = source.times_s[unique] - source.times_s[unique[0]]
+    _save_codes(folder / "codes.json", read, source, resolved, times_s=times_s, fps=rate)
     codes, found = drive_codes.prepare(
-        coefficients.select(read.codes, read.names, person.names)[inverse],
-        sigma=config.smoothing_s * fps if source.in_time else 0.0,
+        coefficients.select(read.codes, read.names, person.names),
+        times_s=source.times_s[unique],
+        sigma_s=config.smoothing_s if source.in_time else 0.0,
     )
+    codes, found = codes[inverse], found[inverse]
     w = person.encode(codes, statistics=drive_codes.statistics(codes[found], person, resolved))
     labels = camera_path(config, person.frontal_label25, np.arange(len(rows)) / fps)
     driver = _driver_view(source, rows, read.head)
-    _render(person, w, labels, driver, folder=folder, fps=fps, batch_size=config.batch_size)
+    _render(
+        person,
+        w,
+        labels,
+        driver,
+        folder=folder,
+        fps=fps,
+        sound=_sound(source, config.start_s, len(rows) / fps),
+        batch_size=config.batch_size,
+    )
     _LOG.info(
         "%s: %d frames at %.4g a second: %s", source.where, len(rows), fps, folder / "driven.mp4"
     )
@@ -133,13 +146,19 @@ def _save_codes(
     source: drive_sources.Source,
     resolved: experiment_config.ExperimentConfig,
     *,
+    times_s: Float[np.ndarray, " f"],
     fps: float | None,
 ) -> None:
+    """Writes the codes, and their times where they follow no constant rate."""
     looked_up = resolved.estimator.codes_path if resolved.estimator.name == "precomputed" else None
     for used in (source.where, looked_up):
         if used and path.is_file() and pathlib.Path(used).exists() and path.samefile(used):
             return  # It may hold more frames than this part of the source.
-    files.write_atomic(path, precomputed.to_json(read.names, read.frames, read.codes, fps=fps))
+    steady = fps is None or np.abs(times_s * fps - np.arange(len(times_s))).max() < 1.0
+    content = precomputed.to_json(
+        read.names, read.frames, read.codes, fps=fps, times_s=None if steady else times_s
+    )
+    files.write_atomic(path, content)
 
 
 def _driver_view(
@@ -164,6 +183,16 @@ def _driver_view(
     return view
 
 
+def _sound(
+    source: drive_sources.Source, begin_s: float, length_s: float
+) -> Callable[[], media.Sound] | None:
+    """Makes what plays the driver's sound, once for each video; None for silent sources."""
+    play = source.sound
+    if play is None:
+        return None
+    return lambda: media.Sound(film_sound.RATE_HZ, play(begin_s, length_s))
+
+
 def _render(
     person: avatar.Avatar,
     w: Float[np.ndarray, "f d"],
@@ -172,15 +201,17 @@ def _render(
     *,
     folder: pathlib.Path,
     fps: float,
+    sound: Callable[[], media.Sound] | None,
     batch_size: int,
 ) -> None:
     """Writes the videos frame by frame, so that their length does not matter."""
+    play = sound or (lambda: None)
     shown = set(np.linspace(0, len(w) - 1, _SHEET_COLUMNS).round().astype(int).tolist())
     sheet: dict[str, UInt8[np.ndarray, "r h w 3"]] = {}
     rows: dict[str, _Image] = {}
     with (
-        media.open_video(folder / "driven.mp4", fps=fps) as add_driven,
-        media.open_video(folder / "avatar.mp4", fps=fps) as add_avatar,
+        media.open_video(folder / "driven.mp4", fps=fps, sound=play()) as add_driven,
+        media.open_video(folder / "avatar.mp4", fps=fps, sound=play()) as add_avatar,
         progress.Progress(len(w), unit="frame", title="render", every_s=10) as bar,
     ):
         batches = person.stream(w, labels, batch_size=batch_size)

@@ -8,7 +8,6 @@ import logging
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment_config
 from ganavatar_jax.core import errors
@@ -22,6 +21,7 @@ _HEAD_OVER_FACE = 1.9  # Side of a square around a head over the longest side of
 _NEAR_FACE = 3.0  # Side of what is searched first around the last face, over the same.
 _OUTLIERS = (2.0, 98.0)  # Percentiles of the faces' borders that the square holds.
 _FEW_FRAMES = 25
+_REACH = 4.0  # Standard deviations after which a Gaussian is nothing.
 _STILL = 1e-3  # as in Avatar.encode: less is no movement
 
 
@@ -99,24 +99,50 @@ def read(
 
 
 def prepare(
-    codes: Float[np.ndarray, "f e"], *, sigma: float
+    codes: Float[np.ndarray, "f e"], *, times_s: Float[np.ndarray, " f"], sigma_s: float
 ) -> tuple[Float[np.ndarray, "f e"], Bool[np.ndarray, " f"]]:
-    """Fills gaps linearly, holds the ends, and smooths.
+    """Fills gaps linearly in time, holds the ends, and smooths over time.
 
     Args:
       codes: Codes in order of time; NaN for frames without one. At least one frame has one.
-      sigma: Standard deviation of the Gaussian, frames; 0 does not smooth.
+      times_s: When each frame is shown, seconds, rising.
+      sigma_s: Standard deviation of the Gaussian, seconds; 0 does not smooth.
 
     Returns:
       Codes of all frames, and which of them were read.
     """
     found = np.isfinite(codes.sum(axis=1))
-    frames = np.arange(len(codes))
-    filled = [np.interp(frames, frames[found], column[found]) for column in codes.T]
+    filled = [np.interp(times_s, times_s[found], column[found]) for column in codes.T]
     smooth = np.stack(filled, axis=1)
-    if sigma > 0:
-        smooth = ndimage.gaussian_filter1d(smooth, sigma, axis=0, mode="nearest")
+    if sigma_s > 0 and len(codes) > 1:
+        smooth = _smooth(smooth, times_s, sigma_s)
     return smooth.astype(np.float32), found
+
+
+def _smooth(
+    codes: Float[np.ndarray, "f e"], times_s: Float[np.ndarray, " f"], sigma_s: float
+) -> Float[np.ndarray, "f e"]:
+    """Averages by a Gaussian of time; a frame counts for as long as it is shown."""
+    usual_s = float(np.median(np.diff(times_s)))
+    reach_s = _REACH * sigma_s + usual_s / 2
+    held = np.arange(1, int(reach_s / usual_s) + 2) * usual_s
+    before, after = times_s[0] - held[::-1], times_s[-1] + held
+    known_s = np.concatenate([before, times_s, after])
+    known = np.pad(codes, ((len(held), len(held)), (0, 0)), mode="edge")
+    shown_s = np.minimum(np.gradient(known_s), max(sigma_s, usual_s))
+    own = np.arange(len(times_s)) + len(held)
+    most = int((np.searchsorted(known_s, times_s + reach_s, side="right") - own).max())
+    most = max(most, int((own - np.searchsorted(known_s, times_s - reach_s)).max()))
+    total, weights = np.zeros_like(codes, np.float64), np.zeros(len(codes))
+    for offset in range(-most, most + 1):
+        place = np.clip(own + offset, 0, len(known_s) - 1)
+        away_s = known_s[place] - times_s
+        weight = np.exp(-0.5 * (away_s / sigma_s) ** 2) * shown_s[place]
+        inside = (np.abs(away_s) < reach_s) & (place == own + offset)
+        weight = np.where(inside, weight, 0.0)
+        total += weight[:, None] * known[place]
+        weights += weight
+    return total / weights[:, None]
 
 
 def statistics(

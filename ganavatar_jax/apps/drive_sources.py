@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,7 +14,16 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.data import canonicalize, data_config, records
 from ganavatar_jax.data.builders import gan_frames
-from ganavatar_jax.data.formats import eg3d, file_tree, json_files, pictures, video_file
+from ganavatar_jax.data.formats import (
+    eg3d,
+    file_tree,
+    film_sound,
+    film_stream,
+    film_times,
+    json_files,
+    pictures,
+    video_file,
+)
 from ganavatar_jax.faces import live_link, precomputed
 
 VIDEO_SUFFIXES = frozenset(
@@ -42,6 +52,8 @@ class Source:
       read: Decodes a frame by its number; None for sources without pictures.
       names: Coefficients of the codes.
       codes: Codes, NaN for frames without one; None where they are to be read off the pictures.
+      sound: Called with the begin and the length of a part, seconds after the first frame, it
+        returns the part's sound as `film_sound.read_sound` does; None for silent sources.
     """
 
     name: str
@@ -53,6 +65,7 @@ class Source:
     read: Callable[[int], UInt8[np.ndarray, "h w 3"]] | None
     names: tuple[str, ...] = ()
     codes: Float[np.ndarray, "f e"] | None = None
+    sound: Callable[[float, float], Iterator[Float[np.ndarray, "2 s"]]] | None = None
 
 
 @contextlib.contextmanager
@@ -75,10 +88,12 @@ def open_source(config: experiment_config.DriveConfig) -> Iterator[Source]:
         )
     path = gan_frames.source_path(config.source)
     suffix = path.suffix.lower()
-    if not path.exists():
+    if not path.exists() and config.source != "-":
         raise errors.DataFormatError(
             f"{path}: there is no such file. Set drive.source to {_KINDS}."
         )
+    if not path.is_dir():
+        film_stream.check_path(path, key="drive.source")
     if path.is_dir() or (suffix == ".zip" and zipfile.is_zipfile(path)):
         with file_tree.open_tree(path) as tree:
             yield _open_tree(tree, path, config)
@@ -87,8 +102,9 @@ def open_source(config: experiment_config.DriveConfig) -> Iterator[Source]:
     elif suffix in (".json", ".npz"):
         yield _open_codes(path, config)
     elif suffix in VIDEO_SUFFIXES:
-        yield _open_video(path)
+        yield _open_video(path, config)
     else:
+        pictures.refuse_unread(path.name, where=str(path))
         raise errors.DataFormatError(
             f"{path}: cannot drive an avatar: it is of another kind, or damaged. Set drive.source "
             f"to {_KINDS}."
@@ -119,7 +135,8 @@ def choose_frames(
             "its end. Begin earlier."
         )
     end_s = min(config.end_s or length_s, length_s)
-    count = max(1, int((end_s - config.start_s) * fps + 1e-6))
+    # Time stamps may be as coarse as milliseconds: a frame that lacks a tenth of itself counts.
+    count = max(1, int((end_s - config.start_s) * fps + 0.1))
     if count > _LARGEST_COUNT:
         raise errors.DataFormatError(
             f"{source.where}: would become {count} frames, more than {_LARGEST_COUNT}. Set "
@@ -133,16 +150,25 @@ def choose_frames(
     return np.where(is_after, after, before), fps
 
 
-def _open_video(path: pathlib.Path) -> Source:
-    video = video_file.VideoFile(path, where=str(path))
+def _open_video(path: pathlib.Path, config: experiment_config.DriveConfig) -> Source:
+    """Opens a film as far as it is needed, with its sound."""
+    # One more second: the frame nearest to the end may lie behind it.
+    until_s = config.end_s + 1.0 if config.end_s else math.inf
+    video = video_file.VideoFile(path, where=str(path), until_s=until_s)
+
+    def play(begin_s: float, length_s: float) -> Iterator[Float[np.ndarray, "2 s"]]:
+        begin_s += video.start_s
+        return film_sound.read_sound(path, where=str(path), begin_s=begin_s, length_s=length_s)
+
     return Source(
         name=_result_name(path),
         where=str(path),
         frames=tuple(f"{index:06d}" for index in range(video.count)),
-        times_s=np.arange(video.count) / video.fps,
+        times_s=video.times_s,
         fps=video.fps,
         in_time=True,
         read=video.read,
+        sound=play if film_sound.has_sound(path, where=str(path)) else None,
     )
 
 
@@ -168,13 +194,17 @@ def _open_codes(path: pathlib.Path, config: experiment_config.DriveConfig) -> So
         raise errors.DataFormatError(f"{path}: holds no codes. Write the file anew.")
     order = sorted(range(len(table.frames)), key=lambda i: json_files.by_number(table.frames[i]))
     fps = table.fps or config.fps or _USUAL_FPS
+    times_s = np.arange(len(order)) / fps
+    if table.times_s is not None and order == sorted(order):
+        times_s = np.array(table.times_s) - table.times_s[0]
+        fps = table.fps or film_times.find_rate(times_s, None)
     return Source(
         name=_result_name(path),
         where=str(path),
         frames=tuple(table.frames[i] for i in order),
-        times_s=np.arange(len(order)) / fps,
+        times_s=times_s,
         fps=fps,
-        in_time=bool(table.fps or config.fps),
+        in_time=bool(table.fps or table.times_s or config.fps),
         read=None,
         names=table.names,
         codes=table.codes[order],
@@ -193,6 +223,8 @@ def _open_tree(
         if pictures.is_picture(name) and _MATTES not in name.split("/")[:-1]
     ]
     if not names:
+        for name in tree.names:
+            pictures.refuse_unread(name, where=f"{path}: {name}")
         raise errors.DataFormatError(
             f"{path}: there are no pictures ({', '.join(sorted(pictures.EXTENSIONS))}). Set "
             f"drive.source to {_KINDS}."
@@ -209,6 +241,7 @@ def _open_tree(
 def _open_capture(
     tree: file_tree.FileTree, path: pathlib.Path, config: experiment_config.DriveConfig
 ) -> Source:
+    """Opens a capture with its codes, and its times where it was a film."""
     capture = eg3d.read_capture(tree, data_config.ReaderConfig())
 
     def read(index: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -216,6 +249,10 @@ def _open_capture(
         return _on_white(frame.image, frame.alpha if capture.background == "straight" else None)
 
     source = _pictures(path, tuple(frame.frame_id for frame in capture.frames), read, config)
+    times_s = np.array([np.nan if f.time_s is None else f.time_s for f in capture.frames])
+    if (np.diff(times_s) > 0).all() and len(times_s) > 1 and not config.fps:
+        rate = film_times.find_rate(times_s - times_s[0], None)
+        source = dataclasses.replace(source, times_s=times_s - times_s[0], fps=rate, in_time=True)
     if not capture.expression_names or config.codes == "estimate":
         return source
     return dataclasses.replace(source, names=capture.expression_names, codes=_stored(capture))

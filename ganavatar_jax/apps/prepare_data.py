@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -18,6 +19,16 @@ from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "prepare_data"
 _LOG = logging.getLogger(__name__)
+# What the stages of a film do.
+_STAGES = {
+    "landmarks": "reading faces",
+    "poses": "finding the head's poses",
+    "features": "looking for features of the head",
+    "matches": "comparing views",
+    "cameras": "adjusting cameras",
+    "images": "cutting out heads",
+    STAGE: "checking and storing frames",
+}
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -58,12 +69,12 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
       DataFormatError: the capture breaks its layout, or no frame trains.
       RunError: the folder cannot be written.
     """
-    from ganavatar_jax.reports import capture_report
+    from ganavatar_jax.reports import capture_report, clip_report
 
     folder, begun = dataset_folder(opened), completeness.begin(STAGE, resolved, opened)
     with contextlib.ExitStack() as stack:
         show = _Bars(stack)
-        data, facts = resolved.data, {}
+        data, facts, capture = resolved.data, {}, None
         if data.format == "video":
             from ganavatar_jax.films import video_capture
 
@@ -71,7 +82,9 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
             facts = video_capture.prepare_video(
                 data, resolved.estimator, capture, progress=show.stage
             )
+            stack.close()  # The last bar ends before what was found is told.
             _LOG.info("%s: %s", data.source, ", ".join(f"{k} {v}" for k, v in facts.items()))
+            _tell(data.source, clip_report.read(capture) or {})
             # The truth is compared with and changes nothing in the dataset.
             made = dataclasses.replace(data.video, truth="")
             data = dataclasses.replace(data, source=str(capture), format="eg3d", video=made)
@@ -91,12 +104,23 @@ def prepare(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
     same = known.stands and all((known.info or {}).get(key) == info[key] for key in keys)
     renewed = summary["rebuilt"] or not same
     shown: dict[str, Any] = {"box_side": resolved.generator.render.box_warp, "video": facts}
+    shown["film"] = capture
     if renewed or not capture_report.is_current(opened, summary["fingerprint"], **shown):
         found = capture_report.write_report(opened, folder, **shown)
         for warning in found["warnings"]:
             _LOG.warning("%s: %s", resolved.data.source, warning)
         if renewed:  # Otherwise later stages would take it for another dataset.
             completeness.finish(begun, resolved, opened, info | {"flags": found["flags"]})
+
+
+def _tell(source: str, clip: Mapping[str, Any]) -> None:
+    """Says what a film shows, what would be better, and what to look at."""
+    if "line" in clip:
+        _LOG.info("%s: the head %s.", source, clip["line"])
+    if clip.get("advice"):
+        _LOG.info("%s: for a better film: %s.", source, "; ".join(clip["advice"]))
+    for flag in clip.get("flags", ()):
+        _LOG.warning("%s: %s", source, flag["message"])
 
 
 class _Bars:
@@ -108,11 +132,14 @@ class _Bars:
         self._title = ""
 
     def stage(self, title: str, done: int, total: int) -> None:
-        """Shows how far a stage is."""
+        """Says at once that a stage begins, then shows how far it is."""
         if self._bar is None or title != self._title:
             self._stack.close()
-            bar = progress.Progress(total, unit="frame", title=title, every_s=10)
+            _LOG.info("%s: %s.", STAGE, _STAGES.get(title, title))
+            bar = progress.Progress(total, unit="frame", title=title, every_s=10, beats=True)
             self._bar, self._title = self._stack.enter_context(bar), title
+        if done == 0:
+            return  # The first update starts the clock; it comes with the first frames.
         self._bar.update(done - self._bar.done)
 
 

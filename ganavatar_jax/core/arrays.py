@@ -4,6 +4,6 @@ Dimension letters are listed in CONVENTIONS.md: b batch, h w c image, r rays, s 
 n points, p planes, l layers of w, v views, f frames, e expression. `*b` is any leading batch.
 """
 
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, UInt8, UInt16
 
-__all__ = ["Array", "Bool", "Float", "Int", "Key", "PRNGKeyArray", "PyTree", "UInt8"]
+__all__ = ["Array", "Bool", "Float", "Int", "Key", "PRNGKeyArray", "PyTree", "UInt8", "UInt16"]

@@ -59,6 +59,7 @@ class FrameReference:
       size: Width and height, pixels.
       read_pixels: Reads image and alpha; raises DataFormatError for a damaged file.
       read_filmed: Reads which pixels were filmed, likewise; None when all of them were.
+      time_s: When it was shown, seconds after the recording's first frame; None where nobody knows.
     """
 
     label25: Float[np.ndarray, " 25"]
@@ -69,6 +70,7 @@ class FrameReference:
     size: tuple[int, int]
     read_pixels: Callable[[], tuple[np.ndarray, np.ndarray | None]]
     read_filmed: Callable[[], np.ndarray] | None = None
+    time_s: float | None = None
 
     def load(self) -> Frame:
         """Decodes the frame.

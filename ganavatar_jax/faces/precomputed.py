@@ -2,7 +2,8 @@
 
 Two layouts: JSON `{"names": [...], "codes": {frame: [...]}}` (a capture's expressions.json; null
 instead of a list is a frame without a code, a number "fps" says how fast the frames follow each
-other) and NPZ with arrays `names` [e], `frames` [f] and `codes` [f e].
+other, a list "times" when each of them was shown, seconds) and NPZ with arrays `names` [e],
+`frames` [f] and `codes` [f e].
 """
 
 import json
@@ -18,7 +19,8 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.faces import estimation
 
-_Table = tuple[list[Any], list[Any], list[Any], float | None]  # names, frames, rows, fps
+# names, frames, rows, fps, times_s
+_Table = tuple[list[Any], list[Any], list[Any], float | None, list[float] | None]
 
 
 class PrecomputedEstimator:
@@ -29,6 +31,7 @@ class PrecomputedEstimator:
       frames: Name of each frame, in the order of the file.
       codes: One row per frame; NaN where it has none.
       fps: Frames a second; None where the file does not say.
+      times_s: When each frame was shown, seconds; None where the file does not say.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class PrecomputedEstimator:
         codes: Float[np.ndarray, "f e"],
         *,
         fps: float | None = None,
+        times_s: Sequence[float] | None = None,
     ) -> None:
         """Keeps the table.
 
@@ -46,9 +50,11 @@ class PrecomputedEstimator:
           frames: Name of each frame.
           codes: One row per frame; NaN where it has none.
           fps: Frames a second, if known.
+          times_s: When each frame was shown, seconds, if known.
         """
         self.names, self.frames = tuple(names), tuple(frames)
         self.codes, self.fps = codes, fps
+        self.times_s = None if times_s is None else tuple(times_s)
         self._rows = dict(zip(frames, codes, strict=True))
 
     def estimate(
@@ -96,7 +102,8 @@ def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
         raise errors.EstimatorError(
             f"{path}: expected a codes file (.json or .npz); there is none. Set codes_path."
         )
-    names, frames, rows, fps = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
+    read = _read_npz if path.suffix == ".npz" else _read_json
+    names, frames, rows, fps, times_s = read(path)
     for key, texts in (("names", names), ("frames", frames)):
         if not all(isinstance(text, str) for text in texts) or len(set(texts)) != len(texts):
             raise errors.DataFormatError(
@@ -108,7 +115,7 @@ def load(path: str | os.PathLike[str]) -> PrecomputedEstimator:
         for frame, row in zip(frames, rows, strict=True)
     ]
     codes = np.asarray(checked, np.float32).reshape(len(frames), len(names))
-    return PrecomputedEstimator(names, frames, codes, fps=fps)
+    return PrecomputedEstimator(names, frames, codes, fps=fps, times_s=times_s)
 
 
 def to_json(
@@ -117,6 +124,7 @@ def to_json(
     codes: Float[np.ndarray, "f e"],
     *,
     fps: float | None = None,
+    times_s: Float[np.ndarray, " f"] | None = None,
 ) -> str:
     """Writes codes in the JSON layout that `load` reads.
 
@@ -125,6 +133,7 @@ def to_json(
       frames: Name of each frame.
       codes: One row per frame; NaN where it has none.
       fps: Frames a second, if known.
+      times_s: When each frame was shown, seconds; for frames that follow no constant rate.
 
     Returns:
       The file's content.
@@ -134,7 +143,8 @@ def to_json(
         for frame, code in zip(frames, codes, strict=True)
     }
     rate = {} if fps is None else {"fps": fps}
-    return json.dumps({"names": list(names), **rate, "codes": rows})
+    times = {} if times_s is None else {"times": np.round(times_s, 6).tolist()}
+    return json.dumps({"names": list(names), **rate, **times, "codes": rows})
 
 
 def _checked_row(row: Any, width: int, *, place: str) -> Float[np.ndarray, " e"]:
@@ -170,7 +180,25 @@ def _read_json(path: pathlib.Path) -> _Table:
         raise errors.DataFormatError(
             f'{path}: "fps" must be a number above 0; got {fps!r:.40}. Correct it or leave it out.'
         )
-    return content["names"], list(content["codes"]), list(content["codes"].values()), fps
+    rows = content["codes"]
+    times_s = _checked_times(content.get("times"), len(rows), path)
+    return content["names"], list(rows), list(rows.values()), fps, times_s
+
+
+def _checked_times(times_s: Any, count: int, path: pathlib.Path) -> list[float] | None:
+    """Takes times that rise, one for each frame."""
+    if times_s is None:
+        return None
+    numbers = isinstance(times_s, list) and all(
+        isinstance(t, int | float) and not isinstance(t, bool) for t in times_s
+    )
+    right = numbers and len(times_s) == count and np.isfinite(times_s).all()
+    if not right or not (np.diff(times_s) > 0).all():
+        raise errors.DataFormatError(
+            f'{path}: "times" must hold seconds that rise, one for each of {count} frames. Correct '
+            "them or leave them out."
+        )
+    return times_s
 
 
 def _read_npz(path: pathlib.Path) -> _Table:
@@ -188,4 +216,4 @@ def _read_npz(path: pathlib.Path) -> _Table:
             f"{path}: expected one row of codes per frame; got {len(frames)} frames and "
             f"{len(codes)} rows. Write the file anew."
         )
-    return names.tolist(), frames.tolist(), list(codes), None
+    return names.tolist(), frames.tolist(), list(codes), None, None

@@ -51,6 +51,15 @@ class Matte:
     alpha: UInt8[np.ndarray, "h w"]
     foreground: UInt8[np.ndarray, "h w 3"]
 
+    def on_white(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Puts the head before white.
+
+        Returns:
+          Display values.
+        """
+        covered = self.alpha[..., None] / 255.0
+        return np.rint(self.foreground * covered + 255.0 * (1.0 - covered)).astype(np.uint8)
+
 
 class _Outline(NamedTuple):
     """What is known before anything is solved.

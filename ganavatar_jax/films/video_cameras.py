@@ -52,6 +52,9 @@ class Solved(NamedTuple):
       misread: Number of frames whose landmarks did not fit the rigid face.
       residual: Of the alignment, world units.
       cameras: "colmap" or "landmarks": what the poses come from.
+      sigma_deg: Standard deviations of each frame's yaw, pitch and roll; NaN where not known.
+      refined: Frames whose cameras features of the picture have refined.
+      second_deg: Angle to the camera that a second method finds; NaN without one.
     """
 
     cam2world: Float[np.ndarray, "f 4 4"]
@@ -61,6 +64,9 @@ class Solved(NamedTuple):
     misread: int
     residual: float
     cameras: str
+    sigma_deg: Float[np.ndarray, "f 3"]
+    refined: Bool[np.ndarray, " f"]
+    second_deg: Float[np.ndarray, " f"]
 
 
 def check_available(
@@ -117,6 +123,8 @@ def solve(
     if path.is_file():
         with np.load(path, allow_pickle=False) as stored:
             return Solved(**{k: v if v.ndim else v.item() for k, v in stored.items()})
+    if progress is not None:
+        progress("poses", 0, len(tracks.frame))
     solved = _from_landmarks(video, estimator, tracks)
     refined = None
     if config.video.cameras == "colmap":
@@ -189,7 +197,7 @@ def _from_landmarks(
         canonical,
         center_px=np.array(video.size) / 2.0,
         distance_cm=_RADIUS * unit_cm,
-        starts=video_landmarks.find_starts(tracks.frame),
+        starts=video_landmarks.find_starts(tracks.time_s),
     )
     aligned = point_models.align(found.points, head.model)
     # The tracked pose carries the face, in centimetres, to the camera.
@@ -206,6 +214,9 @@ def _from_landmarks(
         misread=len(poses) - len(kept),
         residual=float(np.median(aligned.residual)),
         cameras="landmarks",
+        sigma_deg=np.full((len(poses), 3), np.nan),
+        refined=np.zeros(len(poses), bool),
+        second_deg=np.full(len(poses), np.nan),
     )
 
 
@@ -230,6 +241,8 @@ def _from_structure(
     intrinsics = _crop_intrinsics(video.size, squares, focal)
     video_structure.match_pictures(folder, pictures, poses, intrinsics, progress=progress)
     found, residual = None, start.residual
+    if progress is not None:
+        progress("cameras", 0, video_structure.passes())
     for index in range(video_structure.passes()):
         found = video_structure.adjust(folder, poses, intrinsics, index=index)
         known = found.seen >= _FEWEST_POINTS
@@ -258,13 +271,15 @@ def _from_structure(
     side = np.array([square.side_px for square in squares])
     every, every_px = start.cam2world.copy(), start.residual_px.copy()
     every[kept], every_px[kept] = poses, found.residual_px * side / _PICTURE_PX
+    trusted = kept[found.seen >= _FEWEST_POINTS]
     return start._replace(
         cam2world=every,
         focal_px=focal,
         residual_px=every_px,
-        kept=kept[found.seen >= _FEWEST_POINTS],
+        kept=trusted,
         residual=residual,
         cameras="colmap",
+        refined=np.isin(np.arange(len(every)), trusted),
     )
 
 

@@ -10,7 +10,9 @@ it, and those after them, anew:
     poses.npz             cameras of all frames with a face
     images/, alpha/       square crops, one at a time
     filmed/               where crops reach beyond the picture: which of their pixels do not
-    dataset.json          written last: the folder is a capture in EG3D's layout then
+    dataset.json          the folder is a capture in EG3D's layout from then on
+    clip.json             what the film shows and lacks, in words and frame by frame
+    summary.json          written last
 """
 
 import hashlib
@@ -18,35 +20,39 @@ import json
 import logging
 import pathlib
 import shutil
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ganavatar_jax.core import errors, files
-from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.core.arrays import Bool, Float
 from ganavatar_jax.data import data_config, frame_checks
-from ganavatar_jax.data.formats import video_file
-from ganavatar_jax.faces import estimator_config, regions
+from ganavatar_jax.data.formats import film_stream, video_file
+from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.films import (
-    film_mattes,
-    matte_solver,
+    clip_findings,
+    clip_refusals,
+    clip_summary,
     matters,
     video_cameras,
+    video_images,
     video_landmarks,
     video_truth,
 )
 
 _LOG = logging.getLogger(__name__)
 
-_JPEG_QUALITY = 97
 # What each stage leaves, in order; what says that the capture is finished comes first.
 _RESULTS = {
     "landmarks": ("landmarks",),
     "poses": (video_cameras.POSES_FILE, "structure"),
     "images": (
-        *("dataset.json", "summary.json", "expressions.json", "meta.json"),
-        *("images", "alpha", "filmed"),
+        "dataset.json",
+        "summary.json",
+        clip_summary.FILE,
+        "expressions.json",
+        "meta.json",
+        *video_images.FOLDERS,
     ),
 }
 # The first stage that an option of a video changes; what is not listed changes them all.
@@ -82,8 +88,8 @@ def prepare_video(
       of the video and of an image of 512 pixels, the residual of the alignment.
 
     Raises:
-      DataFormatError: the video cannot be read, or shows no face or several; or the truth does not
-        fit it.
+      DataFormatError: the video cannot be read, or shows no face or several, a still, a drawing or
+        nothing but a profile; or the truth does not fit it.
       EstimatorError: a model file is missing.
       MissingDependencyError: a package for mattes is missing.
       RunError: the folder cannot be written.
@@ -96,19 +102,18 @@ def prepare_video(
             "estimator.name=mediapipe."
         )
     source = pathlib.Path(config.source).expanduser()
-    if not source.is_file():
-        raise errors.DataFormatError(
-            f"{source}: there is no such video. Set data.source to a video file."
-        )
+    film_stream.check_path(source, key="data.source")
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
         video_truth.check(video, config.video.truth)
-    _claim(folder, source, config, estimator)
+    _claim(folder, source, config, estimator, notes=video.notes)
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
         return _judged(json.loads(summary.read_text()), video, config, folder)
     matter = None
-    if config.video.matte != "none":  # Made first: a missing file or package is told at once.
+    if (
+        config.video.matte != "none" and not video.has_alpha
+    ):  # Made first: a missing file or package is told at once.
         matter = matters.make_matter(
             config.video.matte,
             model_path=config.video.matte_model,
@@ -116,11 +121,14 @@ def prepare_video(
         )
     video_cameras.check_available(config, estimator, folder)
     tracks, missing = video_landmarks.read_tracks(video, config, estimator, folder, progress)
+    clip_refusals.refuse(config.source, video, tracks)
     solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
-    facts = _write_frames(
+    clip_findings.refuse_profiles(config.source, solved.cam2world[solved.kept])
+    facts, solved = _write_frames(
         video, config, tracks, solved, folder=folder, matter=matter, progress=progress
     )
     facts |= {"frames_without_face": missing}
+    clip_summary.write(video, config, estimator, tracks, solved, folder=folder, faceless=missing)
     files.write_atomic(summary, json.dumps(facts, indent=1))
     return _judged(facts, video, config, folder)
 
@@ -144,9 +152,13 @@ def _claim(
     source: pathlib.Path,
     config: data_config.DataConfig,
     estimator: estimator_config.EstimatorConfig,
+    *,
+    notes: tuple[str, ...],
 ) -> None:
     """Removes results that do not belong to this video and these options."""
     claims = _claims(source, config, estimator)
+    if notes:  # How an unusual film is read; earlier versions read it another way.
+        claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
     known = json.loads(path.read_text()) if path.is_file() else {}
     stages = list(_RESULTS)
@@ -202,10 +214,13 @@ def _write_frames(
     folder: pathlib.Path,
     matter: matters.Matter | None,
     progress: video_landmarks.Progress | None,
-) -> dict[str, Any]:
-    """Writes crops, mattes and codes; frames that an interrupted call has written stay."""
-    labels, codes, squares = [], {}, []
-    starts = video_landmarks.find_starts(tracks.frame)
+) -> tuple[dict[str, Any], video_cameras.Solved]:
+    """Writes crops, mattes and codes, and keeps the cameras of frames whose mattes are good.
+
+    Frames that an interrupted call has written stay.
+    """
+    labels, codes, squares, times_s = [], {}, [], {}
+    starts = video_landmarks.find_starts(tracks.time_s)
     parts = np.searchsorted(starts, solved.kept, side="right") - 1
     frames = tracks.frame[solved.kept]
     names = [f"{part:02d}/{frame:06d}" for part, frame in zip(parts, frames, strict=True)]
@@ -215,27 +230,32 @@ def _write_frames(
             video.size, pose, focal_px=solved.focal_px, extent=config.crop_extent
         )
         squares.append(region)
-        labels.append(
-            [f"images/{name}.jpg", [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]]
-        )
+        values = [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]
+        labels.append([f"images/{name}.jpg", values])
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
-    begins = _find_shots(frames, np.array([values for _, values in labels]))
-    views = _Views(video, frames, squares, config.resolution)
-    beyond = _write_images(folder, names, views, matter=matter, begins=begins, progress=progress)
+        times_s[f"images/{name}.jpg"] = round(float(tracks.time_s[index]), 6)
+    begins = _find_shots(tracks.time_s[solved.kept], np.array([values for _, values in labels]))
+    views = video_images.Views(video, frames, squares, config.resolution)
+    beyond = video_images.write(
+        folder, names, views, matter=matter, begins=begins, progress=progress
+    )
     leaps = np.zeros(len(names), bool)
     if matter is not None:
-        leaps = _drop_leaps(folder, names, begins)
+        leaps = video_images.drop_leaps(folder, names, begins)
         labels = [label for label, leap in zip(labels, leaps, strict=True) if not leap]
-        codes = {name: codes[name] for name, _ in labels}
+        codes, times_s = ({name: old[name] for name, _ in labels} for old in (codes, times_s))
     files.write_atomic(
         folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
     )
-    background = "scene" if config.video.matte == "none" else "white"
-    files.write_atomic(folder / "meta.json", json.dumps({"background": background}))
+    bare = config.video.matte == "none" and not video.has_alpha
+    files.write_atomic(
+        folder / "meta.json",
+        json.dumps({"background": "scene" if bare else "white", "times": times_s}),
+    )
     files.write_atomic(folder / "dataset.json", json.dumps({"labels": labels}))
     side_px = float(np.median([square.side_px for square in squares]))
     error_px = float(np.median(solved.residual_px[solved.kept]))
-    return {
+    facts = {
         "frames": len(labels),
         "frames_misread": solved.misread,
         "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
@@ -248,121 +268,13 @@ def _write_frames(
         "focal_px": solved.focal_px,
         "alignment_residual": round(solved.residual, 5),
     }
-
-
-class _Views(NamedTuple):
-    """What is cut out of which frames of a video."""
-
-    video: video_file.VideoFile
-    frames: Int[np.ndarray, " k"]
-    squares: list[regions.Region]
-    size_px: int
-
-    def read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """Reads the picture of a frame by its place among the frames."""
-        return self.video.read(int(self.frames[index]))
-
-    def filmed(self, index: int) -> Bool[np.ndarray, "s s"]:
-        """Tells which pixels of a frame's cut-out lie in the picture."""
-        return regions.inside(self.squares[index], self.video.size, size_px=self.size_px)
-
-
-def _write_images(
-    folder: pathlib.Path,
-    names: list[str],
-    views: _Views,
-    *,
-    matter: matters.Matter | None,
-    begins: Bool[np.ndarray, " k"],
-    progress: video_landmarks.Progress | None,
-) -> Bool[np.ndarray, " k"]:
-    """Writes images that are not there yet, and tells which of all reach beyond the picture."""
-    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
-    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
-    film, beyond = None, np.zeros(len(names), bool)
-    if matter is not None and due.any():
-        film = film_mattes.FilmMatter(
-            matter, views.read, views.squares, shot=np.cumsum(begins), size_px=views.size_px
-        )
-    for index, name in enumerate(names):
-        filmed = views.filmed(index)
-        beyond[index] = not filmed.all()
-        if due[index]:
-            if matter is None or film is None:
-                image = regions.crop(views.read(index), views.squares[index], size_px=views.size_px)
-                matte = None
-            else:
-                if begins[index]:
-                    matter.forget()
-                image, matte = film.cut(index), film.matte(index)
-            _save_frame(folder, name, image, matte=matte, filmed=filmed)
-        if progress is not None:
-            progress("images", index + 1, len(names))
-    return beyond
-
-
-def _drop_leaps(
-    folder: pathlib.Path, names: list[str], begins: Bool[np.ndarray, " k"]
-) -> Bool[np.ndarray, " k"]:
-    """Removes frames whose matte is unlike those around it, and tells which."""
-    places = [folder / "alpha" / f"{name}.png" for name in names]
-    mattes = []
-    for place in places:
-        with Image.open(place) as picture:
-            mattes.append(film_mattes.shrink(np.asarray(picture)))
-    leaps = film_mattes.find_leaps(np.stack(mattes), np.cumsum(begins))
-    if leaps.any():
-        bad = [name for name, leap in zip(names, leaps, strict=True) if leap]
-        _LOG.warning(
-            "mattes of %d of %d frames leap (%s%s); these frames are left out. A plainer "
-            "background behind the head helps.",
-            *(len(bad), len(names), ", ".join(bad[:8]), ", ..." if len(bad) > 8 else ""),
-        )
-    for name in [name for name, leap in zip(names, leaps, strict=True) if leap]:
-        for kind, ending in (("images", "jpg"), ("alpha", "png"), ("filmed", "png")):
-            _remove(folder / kind / f"{name}.{ending}")
-    return leaps
+    return facts, solved._replace(kept=solved.kept[~leaps])
 
 
 def _find_shots(
-    frame: Int[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
+    time_s: Float[np.ndarray, " k"], label25: Float[np.ndarray, "k 25"]
 ) -> Bool[np.ndarray, " k"]:
     """Marks frames before which the recording has a gap or a cut."""
-    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(frame)))
-    begins[video_landmarks.find_starts(frame)] = True
+    begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(time_s)))
+    begins[video_landmarks.find_starts(time_s)] = True
     return begins
-
-
-def _find_due(
-    missing: Bool[np.ndarray, " k"], begins: Bool[np.ndarray, " k"]
-) -> Bool[np.ndarray, " k"]:
-    """Marks what a network with a memory must see: each shot up to what is missing of it."""
-    shot = np.cumsum(begins) - 1
-    last = np.full(shot[-1] + 1, -1)
-    np.maximum.at(last, shot[missing], np.flatnonzero(missing))
-    return np.arange(len(missing)) <= last[shot]
-
-
-def _save_frame(
-    folder: pathlib.Path,
-    name: str,
-    image: UInt8[np.ndarray, "h w 3"],
-    *,
-    matte: matte_solver.Matte | None,
-    filmed: Bool[np.ndarray, "h w"],
-) -> None:
-    """Writes a frame, the image last; what was not filmed is white, and no head."""
-    if matte is not None:
-        alpha = np.where(filmed, matte.alpha, np.uint8(0))
-        covered = alpha[..., None] / 255.0
-        white = np.rint(matte.foreground * covered + 255.0 * (1.0 - covered))
-        image = white.astype(np.uint8)
-        with files.atomic_path(folder / "alpha" / f"{name}.png") as temporary:
-            Image.fromarray(alpha).save(temporary, format="PNG")
-    if not filmed.all():
-        image = np.where(filmed[..., None], image, np.uint8(255))
-        mask = np.where(filmed, np.uint8(255), np.uint8(0))
-        with files.atomic_path(folder / "filmed" / f"{name}.png") as temporary:
-            Image.fromarray(mask).save(temporary, format="PNG")
-    with files.atomic_path(folder / "images" / f"{name}.jpg") as temporary:
-        Image.fromarray(image).save(temporary, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)

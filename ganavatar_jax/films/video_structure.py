@@ -98,6 +98,8 @@ def match_pictures(
     finding.num_threads = _WORKERS
     finding.sift.peak_threshold, finding.sift.max_num_features = _PEAK, _FEATURES
     waiting: list[str] = []
+    if progress is not None:
+        progress("features", 0, len(cam2world))
     for index, (picture, mask) in enumerate(pictures):
         waiting.append(_name(index))
         _save(folder / "pictures" / _name(index), picture)
@@ -121,6 +123,8 @@ def match_pictures(
             camera.params = _pinhole(intrinsics_px[_index(image.name)])
             camera.has_prior_focal_length = True
             database.update_camera(camera)
+    if progress is not None:
+        progress("matches", 0, len(cam2world))
     listed = "\n".join(f"{_name(i)} {_name(j)}" for i, j in choose_pairs(cam2world))
     files.write_atomic(folder / "pairs.txt", listed)
     pairing = pycolmap.ImportedPairingOptions()

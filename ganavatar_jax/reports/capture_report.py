@@ -16,7 +16,7 @@ from PIL import Image
 from ganavatar_jax.core import files
 from ganavatar_jax.data import frame_checks, head_landmarks
 from ganavatar_jax.data.builders import gan_frames, storage, stored_records
-from ganavatar_jax.reports import capture_drawings, media
+from ganavatar_jax.reports import capture_drawings, clip_report, media
 from ganavatar_jax.runs import run_dir
 
 _SHEET_FRAMES, _OVERLAYS = 32, 12
@@ -25,7 +25,7 @@ _LISTED_FLAGS = 60
 _SHOWN = "report.json"  # what report.html was written for
 _TILE_PX = 256  # Sheets of larger frames would be too large for a page.
 
-_CAPTIONS = {
+_CAPTIONS = clip_report.CAPTIONS | {
     "train.png": "Training frames, evenly spaced.",
     "overlays.png": (
         "Cameras on frames: the cube must hold the head, the blue axis must point where the face "
@@ -44,7 +44,12 @@ _STYLE = (
 
 
 def is_current(
-    opened: run_dir.RunDir, fingerprint: str, *, box_side: float, video: Mapping[str, Any]
+    opened: run_dir.RunDir,
+    fingerprint: str,
+    *,
+    box_side: float,
+    video: Mapping[str, Any],
+    film: pathlib.Path | None = None,
 ) -> bool:
     """Tells whether the report would be written again as it is.
 
@@ -53,6 +58,7 @@ def is_current(
       fingerprint: Of the dataset.
       box_side: As for `write_report`.
       video: As for `write_report`.
+      film: As for `write_report`.
 
     Returns:
       Whether the report is there and was given the same.
@@ -60,11 +66,15 @@ def is_current(
     path = opened.folder("samples", "data") / _SHOWN
     if not path.is_file() or not (opened.path / "report.html").is_file():
         return False
-    return path.read_text() == _describe(fingerprint, box_side, video)
+    return path.read_text() == _describe(fingerprint, box_side, video, clip_report.read(film))
 
 
-def _describe(fingerprint: str, box_side: float, video: Mapping[str, Any]) -> str:
+def _describe(
+    fingerprint: str, box_side: float, video: Mapping[str, Any], clip: Mapping[str, Any] | None
+) -> str:
     shown = {"dataset": fingerprint, "box_side": box_side, "video": dict(video)}
+    if clip is not None:
+        shown["film"] = {key: clip[key] for key in ("line", "advice", "flags")}
     return json.dumps(shown, indent=1, sort_keys=True)
 
 
@@ -74,6 +84,7 @@ def write_report(
     *,
     box_side: float,
     video: Mapping[str, Any] | None = None,
+    film: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Looks at every prepared frame and writes report.html with its pictures.
 
@@ -82,6 +93,7 @@ def write_report(
       dataset: Where the dataset is kept.
       box_side: Edge of the generator's cube, world units.
       video: What was found while a bare video became a capture.
+      film: The capture that a bare video became.
 
     Returns:
       "flags" (kind -> number of frames) and "warnings".
@@ -98,6 +110,9 @@ def write_report(
     checks = {name: _check_split(source) for name, source in sources.items()}
     folder = opened.folder("samples", "data")
     pictures = _draw(sources, checks, metadata, box_side=box_side)
+    clip = clip_report.read(film)
+    if film is not None and clip is not None:
+        pictures |= clip_report.draw(film, clip)
     for name, picture in pictures.items():
         media.save_png(folder / name, picture)
     flags = _count_flags(checks)
@@ -105,9 +120,12 @@ def write_report(
     rows = [row for check in checks.values() for row in check["rows"]]
     files.write_atomic(folder / "frames.json", json.dumps(rows, indent=1))
     facts = {f"video: {key.replace('_', ' ')}": value for key, value in (video or {}).items()}
-    page = _page(metadata, checks, pictures, flags=flags, warnings=warnings, extra=facts)
+    words = "" if clip is None else clip_report.words(clip)
+    marks = words + "".join(f'<p class="warning">{_text(w)}</p>' for w in warnings)
+    page = _page(metadata, checks, pictures, flags=flags, marks=marks, extra=facts)
     files.write_atomic(opened.path / "report.html", page)
-    files.write_atomic(folder / _SHOWN, _describe(metadata["fingerprint"], box_side, video or {}))
+    described = _describe(metadata["fingerprint"], box_side, video or {}, clip)
+    files.write_atomic(folder / _SHOWN, described)
     return {"flags": flags, "warnings": list(warnings)}
 
 
@@ -235,7 +253,7 @@ def _page(
     pictures: Mapping[str, np.ndarray],
     *,
     flags: Mapping[str, int],
-    warnings: list[str],
+    marks: str,
     extra: Mapping[str, Any],
 ) -> str:
     """Writes the page around the pictures, one file without scripts."""
@@ -250,7 +268,6 @@ def _page(
         "flags": ", ".join(f"{k}: {n}" for k, n in flags.items()) or "none",
     }
     rows = "".join(f"<tr><th>{_text(k)}</th><td>{_text(v)}</td></tr>" for k, v in facts.items())
-    marks = "".join(f'<p class="warning">{_text(w)}</p>' for w in warnings)
     shown = "".join(
         f'<h2>{_text(caption)}</h2><img src="samples/data/{name}" alt="{_text(caption)}">'
         for name, caption in _CAPTIONS.items()

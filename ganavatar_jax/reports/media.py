@@ -7,7 +7,7 @@ import contextlib
 import fractions
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
@@ -65,15 +65,28 @@ def write_video(path: str | pathlib.Path, frames_u8: Iterable[ImageU8], *, fps: 
     return count
 
 
+class Sound(NamedTuple):
+    """Sound of a video.
+
+    Attributes:
+      rate_hz: Samples a second.
+      blocks: Samples of both channels, -1..1, one block after the other.
+    """
+
+    rate_hz: int
+    blocks: Iterator[Float[np.ndarray, "2 s"]]
+
+
 @contextlib.contextmanager
 def open_video(
-    path: str | pathlib.Path, *, fps: int | float
+    path: str | pathlib.Path, *, fps: int | float, sound: Sound | None = None
 ) -> Iterator[Callable[[ImageU8], None]]:
     """Opens a video that is written frame by frame, as `write_video` does it.
 
     Args:
       path: File name, ending in .mp4.
       fps: Frames per second.
+      sound: What is heard with it (AAC); it is taken block by block as the frames come.
 
     Returns:
       A context manager that yields the function which adds a frame; the file is there when the
@@ -89,12 +102,14 @@ def open_video(
         av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
     ):
         stream: VideoStream | None = None
+        track: _Track | None = None
         shape, count = (), 0
 
         def add(frame: ImageU8) -> None:
-            nonlocal stream, shape, count
+            nonlocal stream, track, shape, count
             if stream is None:
                 stream, shape = _add_stream(container, frame, fps), frame.shape
+                track = _Track(container, sound) if sound is not None else None
             if frame.shape != shape:
                 raise ValueError(
                     f"{path}: all frames must have the first one's shape {shape}; frame {count} "
@@ -102,11 +117,16 @@ def open_video(
                 )
             container.mux(stream.encode(_to_video_frame(frame)))
             count += 1
+            if track is not None:
+                track.write(until_s=count / fps)
 
         yield add
         if stream is None:
             raise ValueError(f"{path}: a video needs at least one frame; got none.")
         container.mux(stream.encode(None))
+        if track is not None:
+            track.write(until_s=count / fps)
+            track.finish()
 
 
 def upscale(
@@ -256,6 +276,33 @@ def _add_stream(container: OutputContainer, frame: ImageU8, fps: int | float) ->
     context.colorspace, context.color_primaries, context.color_trc = _BT709, _BT709, _BT709
     context.color_range = 1  # 16..235
     return stream
+
+
+class _Track:
+    """The sound that is written beside the frames."""
+
+    def __init__(self, container: OutputContainer, sound: Sound) -> None:
+        self._container, self._sound = container, sound
+        self._stream = container.add_stream("aac", rate=sound.rate_hz, layout="stereo")
+        self._done = 0  # Samples.
+
+    def write(self, *, until_s: float) -> None:
+        """Writes blocks until the sound is as long as the frames."""
+        while self._done < until_s * self._sound.rate_hz:
+            block = next(self._sound.blocks, None)
+            if block is None:
+                return
+            if not block.shape[1]:
+                continue
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts = self._sound.rate_hz, self._done
+            frame.time_base = fractions.Fraction(1, self._sound.rate_hz)
+            self._container.mux(self._stream.encode(frame))
+            self._done += block.shape[1]
+
+    def finish(self) -> None:
+        """Writes what the encoder holds back."""
+        self._container.mux(self._stream.encode(None))
 
 
 def _to_video_frame(image_u8: ImageU8) -> av.VideoFrame:

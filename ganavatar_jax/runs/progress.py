@@ -1,9 +1,9 @@
 """Progress that reads well in a terminal and in a log file, and a stop that loses nothing.
 
-In a terminal: one tqdm bar. In a log: one line every `every_s` seconds, so that the file stays
-short. The first update is left out of rate and rest, because a first step compiles or finds done
-what was done before. Ctrl-C, SIGTERM or a terminal that is closed asks the loop to save and leave;
-asking again aborts.
+In a terminal: one tqdm bar. In a log: a line at once, then one every `every_s` seconds, so that the
+file stays short. The first update is left out of rate and rest, because a first step compiles or
+finds done what was done before. Ctrl-C, SIGTERM or a terminal that is closed asks the loop to save
+and leave; asking again aborts.
 """
 
 import io
@@ -51,6 +51,7 @@ class Progress:
         initial: float = 0,
         every_s: float = 30,
         compiles: bool = False,
+        beats: bool = False,
         stream: io.TextIOBase | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +64,7 @@ class Progress:
           initial: Units done before, when resumed.
           every_s: Seconds between lines when the stream is not a terminal.
           compiles: Whether the first step compiles; it is said until that step is done.
+          beats: Whether a log gets its lines also while a single step takes long; until `close`.
           stream: Where to write; None is stderr.
           clock: Seconds, monotonic.
         """
@@ -76,8 +78,11 @@ class Progress:
         self._bar = self._make_bar(_STARTING, leave=False) if self._stream.isatty() else None
         if compiles and self._bar is not None:
             self._bar.set_postfix_str("compiling")
-        elif compiles and initial < total:
-            self._print("compiling")
+        elif self._bar is None and initial < total:
+            self._print("compiling" if compiles else "begins")
+        self._closed = threading.Event()
+        if beats and self._bar is None:
+            threading.Thread(target=self._beat, daemon=True, name="progress").start()
 
     def update(self, amount: float, *, metrics: Mapping[str, float] | None = None) -> None:
         """Counts work done and shows it when it is time.
@@ -99,6 +104,7 @@ class Progress:
 
     def close(self) -> None:
         """Shows the final state."""
+        self._closed.set()
         if self._bar is not None:
             self._bar.close()
         elif self.done > self._line_done:
@@ -114,6 +120,15 @@ class Progress:
         trace: types.TracebackType | None,
     ) -> None:
         self.close()
+
+    def _beat(self) -> None:
+        """Says in a thread that a long step goes on, where nothing else has been said."""
+        begun, said = time.monotonic(), self._line_time
+        while not self._closed.wait(self._every_s):
+            now_s = time.monotonic() - begun
+            if said == self._line_time and self.done < self._total:
+                self._print(f"at it for {now_s:.0f} s")
+            said = self._line_time
 
     def _start_timing(self) -> None:
         """Ends the first update: rates count from here."""

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from ganavatar_jax.apps import (
     drive,
@@ -85,22 +86,41 @@ def write_codes(path, codes, names=NAMES, suffix=""):
 def test_gaps_are_filled_from_their_neighbours_and_ends_held():
     nan = np.nan
     codes = np.array([[nan, nan], [0.0, 1.0], [nan, nan], [0.4, 0.0], [nan, nan]], np.float32)
-    filled, found = drive_codes.prepare(codes, sigma=0.0)
+    filled, found = drive_codes.prepare(codes, times_s=np.arange(5) / 25, sigma_s=0.0)
     np.testing.assert_allclose(filled[:, 0], [0.0, 0.0, 0.2, 0.4, 0.4], atol=1e-6)
     np.testing.assert_allclose(filled[:, 1], [1.0, 1.0, 0.5, 0.0, 0.0], atol=1e-6)
+    late = drive_codes.prepare(codes, times_s=np.array([0, 0.1, 0.4, 0.5, 0.6]), sigma_s=0.0)[0]
+    np.testing.assert_allclose(late[:, 0], [0.0, 0.0, 0.3, 0.4, 0.4], atol=1e-6)
     np.testing.assert_array_equal(found, [False, True, False, True, False])
 
 
 def test_smoothing_calms_noise_keeps_the_mean_and_delays_nothing():
     draws = np.random.default_rng(0)
     noise = draws.normal(size=(2000, 1)).astype(np.float32)
-    smooth, _ = drive_codes.prepare(noise, sigma=0.75)
+    steady_s = np.arange(2000) / 25
+    smooth, _ = drive_codes.prepare(noise, times_s=steady_s, sigma_s=0.03)
+    by_frames = ndimage.gaussian_filter1d(noise, 0.75, axis=0, mode="nearest")
+    np.testing.assert_allclose(smooth, by_frames, atol=2e-4)
     assert smooth.std() == pytest.approx((2 * np.sqrt(np.pi) * 0.75) ** -0.5, rel=0.1)
     peak = np.zeros((41, 1), np.float32)
     peak[20] = 1.0
-    smooth, _ = drive_codes.prepare(peak, sigma=0.75)
+    smooth, _ = drive_codes.prepare(peak, times_s=np.arange(41) / 25, sigma_s=0.03)
     assert smooth.sum() == pytest.approx(1.0, abs=1e-5)
     np.testing.assert_allclose(smooth, smooth[::-1], atol=1e-7)
+
+
+def test_smoothing_goes_by_time_where_the_rate_changes():
+    # A quick part and a slow one: the curve is the same in time, and none is delayed.
+    times_s = np.concatenate([np.arange(0, 4, 0.1), np.arange(4, 6, 1 / 60)])
+    wave = np.sin(2 * np.pi * 0.5 * times_s)[:, None].astype(np.float32)
+    smooth, _ = drive_codes.prepare(wave, times_s=times_s, sigma_s=0.2)
+    kept = np.exp(-0.5 * (2 * np.pi * 0.5 * 0.2) ** 2)
+    inner = (times_s > 1) & (times_s < 5)
+    np.testing.assert_allclose(smooth[inner], kept * wave[inner], atol=0.02)
+    ramp, _ = drive_codes.prepare(
+        times_s[:, None].astype(np.float32), times_s=times_s, sigma_s=0.03
+    )
+    np.testing.assert_allclose(ramp[2:-2, 0], times_s[2:-2], atol=0.02)
 
 
 def test_a_lively_driver_is_restated_as_in_the_evaluation(person):
@@ -232,7 +252,7 @@ def test_codes_drive_the_avatar_and_are_kept(person, tmp_path):
     assert len(driven) == 11
     np.testing.assert_array_equal(precomputed.load(folder / "codes.json").codes, codes)
     # The same frames as the Python interface renders.
-    mended, found = drive_codes.prepare(codes, sigma=0.0)
+    mended, found = drive_codes.prepare(codes, times_s=np.arange(11) / 10, sigma_s=0.0)
     mean, spread = drive_codes.statistics(mended[found], person, resolve())
     w = person.encode(mended, statistics=(mean, spread))
     expected = person.render(w, np.tile(person.frontal_label25, (11, 1)))

@@ -1,5 +1,8 @@
 """What the stage makes again, and what it leaves, when options change."""
 
+import contextlib
+import logging
+
 import pytest
 from PIL import Image, ImageOps
 
@@ -93,3 +96,33 @@ def test_another_dataset_is_told_to_later_stages(film, tmp_path):
     film.data.split.test_fraction = 0.2
     with pytest.raises(errors.RunError, match="data.split.test_fraction"):
         experiment.open_run(film, tmp_path / "run", prepares=True)
+
+
+def test_every_stage_is_named_when_it_begins(caplog):
+    with contextlib.ExitStack() as stack, caplog.at_level(logging.INFO):
+        show = prepare_data._Bars(stack)
+        show.stage("landmarks", 0, 400)
+        assert "prepare_data: reading faces." in caplog.text
+        show.stage("landmarks", 100, 400)
+        show.stage("poses", 0, 400)
+        assert "prepare_data: finding the head's poses." in caplog.text
+        show.stage("another", 0, 1)
+        assert "prepare_data: another." in caplog.text
+    assert caplog.text.count("reading faces") == 1
+
+
+def test_what_was_found_about_a_film_is_told(caplog):
+    clip = {
+        "line": "turns 14 degrees to the left, 9 to the right, nods 6",
+        "advice": ["nod slowly", "come nearer"],
+        "flags": [{"kind": "roll", "message": "the head is tilted", "frames": [3]}],
+    }
+    with caplog.at_level(logging.INFO):
+        prepare_data._tell("me.mp4", clip)
+        prepare_data._tell("old.mp4", {})  # prepared by an earlier version
+    told = [(record.levelname, record.message) for record in caplog.records]
+    assert told == [
+        ("INFO", "me.mp4: the head turns 14 degrees to the left, 9 to the right, nods 6."),
+        ("INFO", "me.mp4: for a better film: nod slowly; come nearer."),
+        ("WARNING", "me.mp4: the head is tilted"),
+    ]

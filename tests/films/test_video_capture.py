@@ -10,7 +10,14 @@ from ganavatar_jax.data import data_config, frame_table
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import video_file
 from ganavatar_jax.faces import regions
-from ganavatar_jax.films import matte_solver, matting, onnx_matting, video_capture
+from ganavatar_jax.films import (
+    matte_solver,
+    matting,
+    onnx_matting,
+    video_capture,
+    video_images,
+    video_landmarks,
+)
 from helpers import captures
 
 
@@ -25,23 +32,29 @@ def labels(turns_deg):
 
 def test_shots_begin_after_gaps_and_cuts():
     frame = np.array([0, 2, 4, 6, 30, 32, 34, 36])
-    begins = video_capture._find_shots(frame, labels([0, 1, 1, 1, 1, 1, 25, 1]))
+    begins = video_capture._find_shots(frame / 25, labels([0, 1, 1, 1, 1, 1, 25, 1]))
     assert np.flatnonzero(begins).tolist() == [0, 4, 6]
+
+
+def test_gaps_are_found_by_time_where_the_rate_changes():
+    time_s = np.cumsum([0, *[0.1] * 20, *[1 / 60] * 60, 1.5, *[1 / 60] * 20])
+    assert video_landmarks.find_starts(time_s).tolist() == [0, 81]
+    assert video_landmarks.find_starts(np.array([0.3])).tolist() == [0]
 
 
 def test_a_memory_needs_each_shot_up_to_what_is_missing():
     begins = np.array([1, 0, 0, 1, 0, 0, 1, 0], bool)
     missing = np.array([0, 0, 0, 0, 1, 0, 1, 1], bool)
-    due = video_capture._find_due(missing, begins)
+    due = video_images.find_due(missing, begins)
     assert np.flatnonzero(due).tolist() == [3, 4, 6, 7]
-    assert not video_capture._find_due(np.zeros(8, bool), begins).any()
+    assert not video_images.find_due(np.zeros(8, bool), begins).any()
 
 
 class Film(video_file.VideoFile):
     """Pictures of a grey room with a lighter disc, in memory."""
 
     def __init__(self):
-        self.size = (48, 40)
+        self.size, self.has_alpha = (48, 40), False
 
     def read(self, number):
         picture = np.full((40, 48, 3), 60, np.uint8)
@@ -71,11 +84,9 @@ class Matter(onnx_matting.OnnxMatter):
 def write(folder, square, *, matter, count=12):
     """Writes the images of a film whose crops are all the same."""
     names = [f"00/{i:06d}" for i in range(count)]
-    views = video_capture._Views(Film(), np.arange(count), [square] * count, 32)
+    views = video_images.Views(Film(), np.arange(count), [square] * count, 32)
     begins = np.arange(count) == 0
-    beyond = video_capture._write_images(
-        folder, names, views, matter=matter, begins=begins, progress=None
-    )
+    beyond = video_images.write(folder, names, views, matter=matter, begins=begins, progress=None)
     return names, begins, beyond
 
 
@@ -109,7 +120,7 @@ def test_crops_within_the_picture_have_no_masks(tmp_path):
 def test_frames_with_bad_mattes_are_left_out_and_told(tmp_path, caplog):
     names, begins, _ = write(tmp_path, BEYOND, matter=Matter(spoilt={5, 6}))
     with caplog.at_level(logging.WARNING):
-        leaps = video_capture._drop_leaps(tmp_path, names, begins)
+        leaps = video_images.drop_leaps(tmp_path, names, begins)
     assert np.flatnonzero(leaps).tolist() == [5, 6]
     assert "mattes of 2 of 12 frames leap (00/000005, 00/000006)" in caplog.text
     for kind in ("images", "alpha", "filmed"):

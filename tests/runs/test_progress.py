@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+import time
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_a_log_gets_one_line_per_interval_with_rate_and_rest():
         for _ in range(8):
             clock.now_s += 10
             shown.update(1.0, metrics={"loss": 0.5})
-    first, second, last = log.getvalue().splitlines()
+    begin, first, second, last = log.getvalue().splitlines()
+    assert begin == "gan: 10/100 kimg (10%), begins"
     assert first == "gan: 14/100 kimg (14%), 10 s/kimg, 14:20 left, loss 0.5"
     assert second.startswith("gan: 17/100 kimg (17%)")
     assert last.startswith("gan: 18/100 kimg (18%), 10 s/kimg, 13:40 left")
@@ -60,7 +62,7 @@ def test_what_an_earlier_run_has_done_does_not_enter_the_rate():
         for _ in range(5):
             clock.now_s += 2
             shown.update(1)
-    assert log.getvalue() == "t: 65/100 it (65%), 2 s/it, 01:10 left\n"
+    assert log.getvalue().splitlines()[1:] == ["t: 65/100 it (65%), 2 s/it, 01:10 left"]
 
 
 def test_a_terminal_learns_the_rate_without_the_compilation(monkeypatch):
@@ -82,7 +84,25 @@ def test_a_finished_loop_without_news_adds_no_line():
     with progress.Progress(1, unit="it", title="t", every_s=1, stream=log, clock=clock) as shown:
         clock.now_s += 5
         shown.update(1)
-    assert len(log.getvalue().splitlines()) == 1
+    assert log.getvalue().splitlines() == ["t: 0/1 it (0%), begins", "t: 1/1 it (100%)"]
+
+
+def test_a_log_hears_of_a_step_that_takes_long():
+    log = io.StringIO()
+    with progress.Progress(
+        3, unit="frame", title="cameras", every_s=0.05, beats=True, stream=log
+    ) as shown:
+        shown.update(1)
+        deadline = time.monotonic() + 10
+        while log.getvalue().count("at it for") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        shown.update(2)
+    begin, *lines = log.getvalue().splitlines()
+    assert begin == "cameras: 0/3 frame (0%), begins"
+    assert lines[0] == "cameras: 1/3 frame (33%), at it for 0 s"
+    assert lines[-1].startswith("cameras: 3/3 frame (100%)")
+    time.sleep(0.2)
+    assert log.getvalue().splitlines() == [begin, *lines]
 
 
 def test_a_terminal_gets_a_bar():

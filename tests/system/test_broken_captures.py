@@ -20,8 +20,8 @@ from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
 from ganavatar_jax.faces import calibration, estimator_config, mediapipe_face
-from ganavatar_jax.films import matte_solver, matters, matting, video_capture
-from helpers import layouts
+from ganavatar_jax.films import matte_solver, matters, matting, onnx_matting, video_capture
+from helpers import films, layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
 
@@ -261,7 +261,9 @@ def test_a_video_without_frames_or_without_a_file_is_refused(tmp_path):
 
 def test_a_video_without_a_face_is_refused(tmp_path):
     layouts.save_video(tmp_path / "me.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 12)
-    with pytest.raises(errors.DataFormatError, match="a face was found in 0 of 12 frames"):
+    with pytest.raises(
+        errors.DataFormatError, match="a face is missing: none was found in 12 frames"
+    ):
         prepare(tmp_path / "me.mp4", tmp_path / "capture")
 
 
@@ -291,6 +293,56 @@ def test_a_portrait_video_is_turned_upright(faces, tmp_path):
     assert video.size == (128, 192)
     for frame, image in zip(video, tall, strict=True):
         assert np.abs(frame.astype(int) - image).mean() < 6
+
+
+def test_times_of_a_film_reach_the_capture_and_progress_goes_by_frames(faces, tmp_path):
+    times_s = (
+        [i / 10 for i in range(8)]
+        + [0.8 + i / 30 for i in range(16)]
+        + [5 + i / 30 for i in range(8)]
+    )
+    films.write(tmp_path / "me.mkv", (faces * 3)[:32], times_s=times_s, options={"crf": "4"})
+    told = []
+    prepare(tmp_path / "me.mkv", tmp_path / "capture", progress=lambda *now: told.append(now))
+    with eg3d.open_capture(tmp_path / "capture") as capture:
+        for frame in capture.frames:
+            number = int(frame.frame_id[-10:-4])
+            assert frame.time_s == pytest.approx(times_s[number], abs=1e-3)
+            assert frame.sequence == f"images/0{int(number >= 24)}"
+    done = [now[1] for now in told if now[0] == "landmarks"]
+    assert done == [*range(32), 32]
+
+
+def test_a_transparent_film_brings_its_matte(faces, tmp_path, monkeypatch):
+    cover = np.zeros((128, 128), np.uint8)
+    cover[8:120, 20:108] = 255
+    images = [np.dstack([image, cover]) for image in faces]
+    films.write(tmp_path / "me.mov", images, codec="png", layout="rgba")
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a matte was looked for")
+
+    monkeypatch.setattr(matters, "make_matter", refuse)
+    options = config(tmp_path / "me.mov", matte="closed_form")
+    video_capture.prepare_video(options, READER, tmp_path / "capture")
+    with eg3d.open_capture(tmp_path / "capture") as capture:
+        assert (capture.background, capture.has_alpha) == ("white", True)
+        frame = capture.frames[3].load()
+    assert 0.2 < (frame.alpha == 255).mean() < 0.95
+    assert (frame.image[frame.alpha == 0] > 240).all()
+
+
+def test_an_unusual_film_that_an_earlier_version_read_is_read_again(faces, tmp_path):
+    stretched = [np.asarray(Image.fromarray(image).resize((96, 128))) for image in faces]
+    films.write(tmp_path / "me.mkv", stretched, stretch=(4, 3))
+    prepare(tmp_path / "me.mkv", tmp_path / "capture")
+    path = tmp_path / "capture" / "source.json"
+    known = json.loads(path.read_text())
+    assert known["landmarks"].pop("film")
+    path.write_text(json.dumps(known))
+    (tmp_path / "capture" / "dataset.json").write_text("{}")
+    prepare(tmp_path / "me.mkv", tmp_path / "capture")
+    assert json.loads((tmp_path / "capture" / "dataset.json").read_text())["labels"]
 
 
 def test_a_video_of_odd_size_is_read_whole(tmp_path):
@@ -328,7 +380,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(faces, tmp_path, monkeypatc
     assert made.items() <= {p: p.stat().st_mtime_ns for p in folder.rglob("*")}.items()
 
 
-class Counter(matting.SelfieMatter):
+class Counter(onnx_matting.OnnxMatter):
     """A matter whose mattes tell how many images of the shot it has seen."""
 
     remembers = True

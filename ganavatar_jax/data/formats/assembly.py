@@ -169,10 +169,16 @@ def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
       DataFormatError: there is no such image.
     """
     name = stem.replace("\\", "/").removeprefix("./")
+    if name in tree.known:
+        pictures.refuse_unread(name, where=f"{where}: {name}")
     candidates = [name, *(f"{name}.{extension}" for extension in sorted(pictures.EXTENSIONS))]
     for candidate in candidates:
         if candidate in tree.known and pictures.is_picture(candidate):
             return candidate
+    for ending in pictures.UNREAD:
+        for candidate in (f"{name}.{ending}", f"{name}.{ending.upper()}"):
+            if candidate in tree.known:
+                pictures.refuse_unread(candidate, where=f"{where}: {candidate}")
     raise errors.DataFormatError(
         f"{where}: the image {name} is not there. Add it or remove the frame; names are relative "
         f"to {tree.path}."
@@ -222,7 +228,9 @@ def _refuse_doubles(tree: file_tree.FileTree, entries: Sequence[Entry]) -> None:
 
 def _read_header(tree: file_tree.FileTree, entry: Entry) -> pictures.Header:
     where = f"{tree.path}: {entry.image}"
-    header = pictures.read_header(tree.read(entry.image), where=where)
+    data = tree.read(entry.image)
+    upright = _is_upright(data, entry, where)
+    header = pictures.read_header(data, where=where, upright=upright)
     if entry.size is not None:
         ratio = header.width * entry.size[1] / (header.height * entry.size[0])
         if abs(ratio - 1.0) > _ASPECT_TOLERANCE:
@@ -231,6 +239,15 @@ def _read_header(tree: file_tree.FileTree, entry: Entry) -> pictures.Header:
                 f"got {header.width}x{header.height}. Undo the crop or correct the calibration."
             )
     return header
+
+
+def _is_upright(data: bytes, entry: Entry, where: str) -> bool:
+    """Tells whether a camera sees the image as viewers turn it, or lying as it is stored."""
+    if entry.size is None:
+        return True
+    shapes = [pictures.read_header(data, where=where, upright=upright) for upright in (True, False)]
+    away = [abs(h.width * entry.size[1] - h.height * entry.size[0]) for h in shapes]
+    return away[0] <= away[1]
 
 
 def _check_alike(
@@ -264,9 +281,9 @@ def _read_pixels(
     tree: file_tree.FileTree, entry: Entry, correct: Correction | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads a frame as a pinhole camera would have seen it, its matte with it."""
-    image, alpha = pictures.decode_color(
-        tree.read(entry.image), where=f"{tree.path}: {entry.image}"
-    )
+    data, where = tree.read(entry.image), f"{tree.path}: {entry.image}"
+    upright = _is_upright(data, entry, where)
+    image, alpha = pictures.decode_color(data, where=where, upright=upright)
     if entry.matte is not None:
         where = f"{tree.path}: {entry.matte}"
         alpha = pictures.decode_matte(tree.read(entry.matte), where=where)

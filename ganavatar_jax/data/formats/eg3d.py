@@ -7,8 +7,8 @@
                       white where something was filmed, black where not
     expressions.json  optional {"names": [...], "codes": {name: [numbers] or null}}
     meta.json         optional {"split": {"train": [names], "test": [names]},
-                      "background": "white" | "black" | "scene"}; an empty test list
-                      holds nothing out
+                      "background": "white" | "black" | "scene", "times": {name: seconds}};
+                      an empty test list holds nothing out
 
 Frames are ordered by name, numbers by value ("2.png" before "10.png"), so that frames numbered in
 time are in order of time. Labels, names and image headers are checked when the capture is opened;
@@ -18,6 +18,7 @@ Source: EG3D dataset format; expressions.json, meta.json, alpha/ and filmed/ are
 """
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,9 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
             "one of the two mattes."
         )
     expression_names, codes = _read_expressions(tree, names)
-    split, background = _read_meta(tree, names)
+    meta = json_files.read_object(tree, "meta.json") if "meta.json" in tree.known else {}
+    split, background = _read_meta(tree, meta, names)
+    times_s = _read_times(tree, meta.get("times"))
     frames = tuple(
         records.FrameReference(
             label25=cameras[name],
@@ -81,6 +84,7 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
             read_filmed=functools.partial(_read_filmed, tree, masks[name], side)
             if name in masks
             else None,
+            time_s=times_s.get(name),
         )
         for name in names
     )
@@ -140,6 +144,8 @@ def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> l
     }
     for name in cameras:
         if name not in found:
+            if name in tree.known:
+                pictures.refuse_unread(name, where=f"{tree.path}: {name}")
             raise errors.DataFormatError(
                 f"{tree.path}: dataset.json has a label for {name}, which is not there. Add the "
                 'image or remove the label; names are relative to the root and use "/".'
@@ -275,11 +281,8 @@ def _check_code(code: Any, length: int, where: str) -> np.ndarray:
 
 
 def _read_meta(
-    tree: file_tree.FileTree, names: list[str]
+    tree: file_tree.FileTree, meta: dict[str, Any], names: list[str]
 ) -> tuple[dict[str, records.SplitName], records.ImageBackground]:
-    if "meta.json" not in tree.names:
-        return {}, "unknown"
-    meta = json_files.read_object(tree, "meta.json")
     background = meta.get("background", "unknown")
     if background not in (*_BACKGROUNDS, "unknown"):
         raise errors.DataFormatError(
@@ -287,6 +290,22 @@ def _read_meta(
             f"{background!r}. Correct it or leave it out."
         )
     return _check_split(tree, meta.get("split"), set(names)), background
+
+
+def _read_times(tree: file_tree.FileTree, times_s: Any) -> dict[str, float]:
+    """Reads when frames were shown; frames that are not there any more may stand in it."""
+    if times_s is None:
+        return {}
+    right = isinstance(times_s, dict) and all(
+        isinstance(t, (int, float)) and not isinstance(t, bool) and math.isfinite(t)
+        for t in times_s.values()
+    )
+    if not right:
+        raise errors.DataFormatError(
+            f'{tree.path}: meta.json "times" must be {{name: seconds}} with finite numbers. '
+            "Correct it or leave it out."
+        )
+    return {name: float(time_s) for name, time_s in times_s.items()}
 
 
 def _check_split(

@@ -6,6 +6,7 @@ first, so a file that claims absurd dimensions is never decoded.
 
 import dataclasses
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -15,8 +16,25 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import UInt8
 
 EXTENSIONS = frozenset({"bmp", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
+# Endings of pictures that are not read, and what they are.
+UNREAD = {
+    **dict.fromkeys(("heic", "heif", "hif"), "HEIC pictures"),
+    **dict.fromkeys(("avif", "avifs"), "AVIF pictures"),
+    **dict.fromkeys(("cr2", "cr3", "nef", "arw", "dng", "orf", "raf", "rw2"), "raw pictures"),
+    **dict.fromkeys(("jp2", "j2k", "jpx"), "JPEG 2000 pictures"),
+    **dict.fromkeys(("exr", "hdr", "pfm"), "HDR pictures"),
+    "gif": "GIF animations",
+    "jxl": "JPEG XL pictures",
+    "svg": "drawings",
+    "psd": "Photoshop files",
+    "tga": "Targa pictures",
+    **dict.fromkeys(("ppm", "pgm", "pnm"), "PNM pictures"),
+}
 # Larger than any camera's frame; keeps a forged header from claiming gigabytes.
 _LARGEST_SIDE_PX = 16384
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and who swaps width and height.
+_ANIMATED = ("GIF", "PNG", "WEBP")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
@@ -47,12 +65,32 @@ def is_picture(name: str) -> bool:
     return name.rpartition(".")[2].lower() in EXTENSIONS
 
 
-def read_header(data: bytes, *, where: str) -> Header:
+def refuse_unread(name: str, *, where: str) -> None:
+    """Says of a picture of a kind that is not read what it is; passes over everything else.
+
+    Args:
+      name: File name.
+      where: File and frame, for messages.
+
+    Raises:
+      DataFormatError: its ending is one of `UNREAD`.
+    """
+    kind = UNREAD.get(name.rpartition(".")[2].lower())
+    if kind is not None:
+        raise errors.DataFormatError(
+            f"{where}: {kind} are not read. Convert it to PNG or JPEG, and its name in the "
+            "capture's files with it."
+        )
+
+
+def read_header(data: bytes, *, where: str, upright: bool = True) -> Header:
     """Reads the size and kind of an image without decoding it.
 
     Args:
       data: The file.
       where: File and frame, for messages.
+      upright: Whether the size is that of the image as viewers show it, turned as its EXIF
+        orientation says; else as it is stored.
 
     Returns:
       The header.
@@ -61,17 +99,21 @@ def read_header(data: bytes, *, where: str) -> Header:
       DataFormatError: it is no image, of absurd size, or not 8-bit grey or RGB.
     """
     with _opened(data, where) as image:
-        return Header(image.width, image.height, _has_alpha(image))
+        width, height = image.size
+        if upright and _orientation(image) in _LYING:
+            width, height = height, width
+        return Header(width, height, _has_alpha(image))
 
 
 def decode_color(
-    data: bytes, *, where: str
+    data: bytes, *, where: str, upright: bool = True
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"] | None]:
     """Decodes an image to RGB, and its transparency if it has any.
 
     Args:
       data: The file.
       where: File and frame, for messages.
+      upright: Whether it is turned as its EXIF orientation says, as viewers do.
 
     Returns:
       image: Colours, unassociated where there is transparency.
@@ -81,10 +123,11 @@ def decode_color(
       DataFormatError: it is damaged, or not an 8-bit grey or RGB image.
     """
     with _opened(data, where) as image:
+        turn = _orientation(image) if upright else 1
         if _has_alpha(image):
-            rgba = np.asarray(_converted(image, "RGBA", where))
+            rgba = _turned(np.asarray(_converted(image, "RGBA", where)), turn)
             return np.ascontiguousarray(rgba[..., :3]), np.ascontiguousarray(rgba[..., 3])
-        return np.asarray(_converted(image, "RGB", where)), None
+        return _turned(np.asarray(_converted(image, "RGB", where)), turn), None
 
 
 def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
@@ -101,7 +144,8 @@ def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
       DataFormatError: it is damaged, or not an 8-bit grey or RGB image.
     """
     with _opened(data, where) as image:
-        return np.asarray(_converted(image, "L", where))
+        turn = _orientation(image)
+        return _turned(np.asarray(_converted(image, "L", where)), turn)
 
 
 def _opened(data: bytes, where: str) -> Image.Image:
@@ -112,9 +156,16 @@ def _opened(data: bytes, where: str) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+            refuse_unread("it.heic", where=where)
         raise errors.DataFormatError(
             f"{where}: cannot be read as an image ({_one_line(error)}). Export the frame again."
         ) from error
+    if image.format in _ANIMATED and getattr(image, "is_animated", False):
+        raise errors.DataFormatError(
+            f"{where}: expected one picture; it is an animation ({image.format}). Export its "
+            "frames."
+        )
     if max(image.size) > _LARGEST_SIDE_PX:
         raise errors.DataFormatError(
             f"{where}: images may measure up to {_LARGEST_SIDE_PX} pixels; the file claims "
@@ -135,6 +186,28 @@ def _converted(image: Image.Image, mode: str, where: str) -> Image.Image:
         raise errors.DataFormatError(
             f"{where}: the image is damaged ({_one_line(error)}). Export the frame again."
         ) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number of how an image is to be turned; 1 leaves it."""
+    if image.format == "TIFF":
+        return 1  # Pillow has turned it.
+    try:
+        # The base class's: that of PNG decodes all pixels first.
+        return int(Image.Image.getexif(image).get(_ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+        return 1  # Notes of the camera that cannot be read change no pixels.
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Turns and mirrors stored pixels as viewers do; other numbers than 2..8 say nothing."""
+    if orientation in _LYING:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _has_alpha(image: Image.Image) -> bool:

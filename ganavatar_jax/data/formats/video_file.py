@@ -1,66 +1,68 @@
-"""Frames of a video by number: any container PyAV reads, turned as its rotation flag says.
+"""Frames of a film by number: any container PyAV reads, as players show them.
 
-Reading in order decodes once; going back decodes from the start again.
+What is in the film is known before the work begins (`film_index`). Reading on decodes on; going
+back or far ahead begins at the key frame before, and what was decoded last is kept, within bounds.
 """
 
-import io
+import bisect
+import collections
 import pathlib
+import threading
 from collections.abc import Iterator
 
-import av
 import numpy as np
-from av.container import InputContainer
-from av.error import FFmpegError
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import UInt8
+from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.data.formats import film_index, film_pictures, film_stream
+
+_KEPT_BYTES = 128 * 2**20  # Of decoded frames.
+_READERS = 2  # Places of a film that are read on from.
+_FAR = 16  # Frames; a reader that is farther away is left where it is, if that costs little.
 
 
 class VideoFile:
-    """Decoded frames of the first video stream.
+    """Frames of the film that players show, numbered from 0.
 
     Attributes:
-      size: Width and height as seen, after turning, pixels.
-      count: Number of frames that can be decoded.
-      fps: Frames a second.
+      size: Width and height as seen, after turning, in square pixels.
+      count: Number of frames; each of them has been decoded once.
+      fps: A constant rate at which no frame is lost, frames a second.
+      times_s: When each frame is shown, seconds after the first.
+      start_s: Time of the first frame on the file's clock, seconds; its sound follows that clock.
+      has_alpha: Whether the film is transparent anywhere.
+      notes: What of it is left out or changed, as told; empty for most films.
     """
 
-    def __init__(self, source: pathlib.Path | bytes, *, where: str) -> None:
-        """Opens the video and counts its frames.
+    times_s: Float[np.ndarray, " f"]
+
+    def __init__(
+        self, source: pathlib.Path | bytes, *, where: str, until_s: float = float("inf")
+    ) -> None:
+        """Opens the film, decodes it once and tells what of it is left out.
 
         Args:
           source: The file or its content.
           where: File, for messages.
+          until_s: What is shown later than this, seconds after the first frame, is not looked at.
 
         Raises:
-          DataFormatError: it is no video, has no frames, or is cut off.
+          DataFormatError: it is no film, or (almost) nothing of it decodes.
         """
         self._source, self._where = source, where
-        self._iterator: Iterator[np.ndarray] | None = None
-        self._next, self._last = 0, None
-        with self._container() as container:
-            stream = container.streams.video[0] if container.streams.video else None
-            if stream is None:
-                raise errors.DataFormatError(
-                    f"{where}: expected a video; there is only sound. Choose another file."
-                )
-            self.fps = float(stream.average_rate or 25)
-            promised = stream.frames
-            packets = self._guarded(
-                lambda: sum(1 for p in container.demux(stream) if p.size), "read"
-            )
-        first = next(self._decode(), None)
-        if first is None or not packets:
-            raise errors.DataFormatError(
-                f"{where}: the video has no frames. Record or export it again."
-            )
-        if promised and packets < promised:
-            raise errors.DataFormatError(
-                f"{where}: the video promises {promised} frames and holds {packets}: it is cut "
-                "off. Copy it again."
-            )
-        self.size = (first.shape[1], first.shape[0])
-        self.count = packets
+        self._index = film_index.make_index(source, where=where, until_s=until_s)
+        self.size = self._index.look.size
+        self.count = len(self._index.stamps)
+        self.fps, self.times_s = self._index.fps, self._index.times_s
+        self.start_s, self.has_alpha = self._index.start_s, self._index.has_alpha
+        self.notes = self._index.notes
+        self._numbers = {stamp: n for n, stamp in enumerate(self._index.stamps)}
+        self._seeks = bool(self._index.keys)
+        self._readers: list[_Reader] = []  # The one used last is the last.
+        self._kept: collections.OrderedDict[int, film_stream.Shown] = collections.OrderedDict()
+        self._kept_bytes = 0
+        self._made: tuple[int, np.ndarray, np.ndarray | None] | None = None
+        self._lock = threading.Lock()
 
     def read(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """Decodes one frame.
@@ -69,46 +71,166 @@ class VideoFile:
           index: From 0.
 
         Returns:
-          The frame, upright.
+          The frame, upright; on white where it is transparent.
 
         Raises:
-          DataFormatError: the video is damaged before or there.
+          DataFormatError: the film has changed on disk, or has no such frame.
         """
-        if self._last is not None and index == self._next - 1:
-            return self._last
-        if self._iterator is None or index < self._next:
-            self._iterator, self._next = self._decode(), 0
-        for frame in self._iterator:
-            self._next, self._last = self._next + 1, frame
-            if self._next == index + 1:
-                return frame
-        raise errors.DataFormatError(
-            f"{self._where}: frame {index} of {self.count} cannot be decoded; the video is cut off "
-            "or damaged. Copy it again."
-        )
+        return self._picture(index)[1]
+
+    def read_alpha(self, index: int) -> UInt8[np.ndarray, "h w"] | None:
+        """Decodes the coverage of one frame.
+
+        Args:
+          index: From 0.
+
+        Returns:
+          255 where it is opaque; None for films without transparency.
+
+        Raises:
+          DataFormatError: the film has changed on disk, or has no such frame.
+        """
+        return self._picture(index)[2] if self.has_alpha else None
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         for index in range(self.count):
             yield self.read(index)
 
-    def _container(self) -> InputContainer:
-        source = self._source
-        opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-        return self._guarded(lambda: av.open(opened, mode="r"), "opened as a video")
-
-    def _decode(self) -> Iterator[np.ndarray]:
-        with self._container() as container:
-            frames = container.decode(video=0)
-            while (frame := self._guarded(lambda: next(frames, None), "decoded")) is not None:
-                image = frame.to_ndarray(format="rgb24")
-                # The flag is the angle by which players turn counter-clockwise, in quarters.
-                yield np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
-
-    def _guarded(self, call, what: str):  # noqa: ANN001, ANN202 (any call of PyAV)
-        try:
-            return call()
-        except (FFmpegError, OSError, ValueError) as error:
+    def _picture(self, index: int) -> tuple[int, np.ndarray, np.ndarray | None]:
+        """Makes a frame's number, picture and coverage; the last ones are kept."""
+        if not 0 <= index < self.count:
             raise errors.DataFormatError(
-                f"{self._where}: cannot be {what} ({' '.join(str(error).split())}). Copy it again, "
-                "or convert it to mp4 (H.264)."
-            ) from error
+                f"{self._where}: there is no frame {index}; the video has {self.count}."
+            )
+        with self._lock:
+            if self._made is None or self._made[0] != index:
+                where = f"{self._where}: frame {index}"
+                look = self._index.look
+                self._made = (
+                    index,
+                    *film_pictures.to_picture(self._frame(index), look, where=where),
+                )
+            return self._made
+
+    def _frame(self, index: int) -> film_stream.Shown:
+        """Finds a decoded frame, or decodes up to it from the nearest place."""
+        if index in self._kept:
+            self._kept.move_to_end(index, last=False)
+            return self._kept[index]
+        for reader in self._ways_to(index):
+            for number, shown in reader.read_on(index):
+                self._keep(number, shown)
+                if number == index:
+                    # What was read goes first: what was passed over on the way may be read next.
+                    self._kept.move_to_end(index, last=False)
+                    return shown
+            self._close(reader)
+        raise errors.DataFormatError(
+            f"{self._where}: frame {index} of {self.count} cannot be decoded any more: the file "
+            "has changed. Start again."
+        )
+
+    def _ways_to(self, index: int) -> Iterator["_Reader"]:
+        """Places to decode from, the nearest first; each next one where that did not lead there."""
+        keys = self._index.keys if self._seeks else ()
+        key = bisect.bisect_right(keys, self._index.stamps[index] or 0) - 1 if keys else -1
+        begin = 0
+        if key >= 0:  # The first frame that is shown from that key frame on.
+            begin = bisect.bisect_left(self._index.stamps, keys[key])  # type: ignore[arg-type]
+        near = [reader for reader in self._readers if begin <= reader.position <= index]
+        reader = max(near, key=lambda r: r.position, default=None)
+        if reader is not None and not self._is_far(index - reader.position, index - begin):
+            self._readers.remove(reader)
+            self._readers.append(reader)
+            yield reader
+        for back in (key, key - 1):
+            if back > 0:
+                found = self._open(keys[back])
+                if found is not None:
+                    yield found
+        if key > 0:  # Nothing else led there: only in order from now on.
+            self._seeks = False
+        opened = self._open(None)
+        assert opened is not None
+        yield opened
+
+    def _is_far(self, from_reader: int, from_key: int) -> bool:
+        """Tells whether a reader should rather stay where it is: somebody reads on there."""
+        return from_reader > _FAR and from_key <= 2 * from_reader
+
+    def _open(self, stamp: int | None) -> "_Reader | None":
+        """Opens a place to read from; the one that was not used for longest goes."""
+        while len(self._readers) >= _READERS:
+            self._close(self._readers[0])
+        index = self._index
+        film = film_stream.FilmStream(self._source, where=self._where, threads=index.threads)
+        if stamp is not None and not film.seek(stamp):
+            film.close()
+            return None
+        reader = _Reader(film, index, self._numbers, sought=stamp is not None)
+        self._readers.append(reader)
+        return reader
+
+    def _close(self, reader: "_Reader") -> None:
+        if reader in self._readers:
+            self._readers.remove(reader)
+        reader.close()
+
+    def _keep(self, number: int, shown: film_stream.Shown) -> None:
+        """Keeps decoded frames within the bound, the last ones."""
+        if number not in self._kept:
+            self._kept[number] = shown
+            self._kept_bytes += _bytes_of(shown)
+        while self._kept_bytes > _KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= _bytes_of(self._kept.popitem(last=False)[1])
+
+
+class _Reader:
+    """A place in the film from which decoding goes on."""
+
+    def __init__(
+        self,
+        film: film_stream.FilmStream,
+        index: film_index.FilmIndex,
+        numbers: dict[int | None, int],
+        *,
+        sought: bool,
+    ) -> None:
+        self.sought = sought
+        self.position = -1 if sought else 0  # The frame that comes next.
+        self._film, self._index, self._numbers = film, index, numbers
+        self._frames = iter(film)
+        self._passed = 0
+
+    def read_on(self, last: int) -> Iterator[tuple[int, film_stream.Shown]]:
+        """Yields frames up to a number; ends early where they are not those of the first pass."""
+        while self.position <= last:
+            shown = next(self._frames, None)
+            if shown is None:
+                return
+            if not self.sought and self._passed < self._index.lead:
+                self._passed += 1
+                continue
+            number = (
+                self._numbers.get(film_stream.stamp(shown.frame)) if self.sought else self.position
+            )
+            if number is None or number >= len(self._index.checks):
+                if self.sought and self.position < 0:
+                    continue  # Before the first frame that is shown.
+                return
+            if film_index.check_sum(shown.frame) != self._index.checks[number]:
+                # Frames just after a key frame may refer to what was before; others may not.
+                if self.sought and number < last:
+                    continue
+                return
+            self.position = number + 1
+            yield number, shown
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._film.close()
+
+
+def _bytes_of(shown: film_stream.Shown) -> int:
+    pictures = [shown.frame] if shown.alpha is None else [shown.frame, shown.alpha]
+    return sum(plane.buffer_size for picture in pictures for plane in picture.planes)
