@@ -224,6 +224,7 @@ def _reenact(
         codes_driving=codes,
         codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
         code_names=person.names,
+        filmed=None if test.filmed is None else image_sequences.Rows(test.filmed, rows),
     ), rows
 
 

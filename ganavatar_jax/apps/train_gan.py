@@ -1,6 +1,7 @@
 """Task train_gan: fine-tunes (or trains) the generator on the run's dataset."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -132,6 +133,9 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
             profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
             facts=earlier_training.note(begun),
         ),
+        read_filmed=None
+        if table.filmed is None
+        else functools.partial(frame_table.read_filmed, table),
     )
     if opened.primary:
         _export(resolved, opened, final)

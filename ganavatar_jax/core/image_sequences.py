@@ -56,6 +56,38 @@ class Rows:
         return iterate(self)
 
 
+class _Patched:
+    """What `patch` makes."""
+
+    def __init__(self, images: Images, elsewhere: Images, mask: Images) -> None:
+        self._images, self._elsewhere, self._mask = images, elsewhere, mask
+        self.shape: tuple[int, ...] = elsewhere.shape
+
+    def __len__(self) -> int:
+        return len(self._elsewhere)
+
+    def __getitem__(self, key: Any, /) -> UInt8[np.ndarray, "..."]:
+        images = self._images[key] if len(self._images) == len(self) else self._images[0]
+        return np.where(self._mask[key][..., None] > 0, images, self._elsewhere[key])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iterate(self)
+
+
+def patch(images: Images, elsewhere: Images, mask: Images | None) -> Images:
+    """Shows other images where a mask is 0.
+
+    Args:
+      images: One for each of the others, or one for all.
+      elsewhere: The other images.
+      mask: Of each of them; None hides nothing.
+
+    Returns:
+      The images put together when they are asked for; without a mask the images themselves.
+    """
+    return images if mask is None else _Patched(images, elsewhere, mask)
+
+
 def iterate(images: Images, *, size: int = 32) -> Iterator[UInt8[np.ndarray, "h w *c"]]:
     """Goes through images one by one, reading several at once.
 

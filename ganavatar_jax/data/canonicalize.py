@@ -11,6 +11,9 @@ image untouched, bit by bit. This happens at the stored resolution, before shrin
 
 Size. Pillow's antialiased Lanczos (as the EG3D dataset tool does) or box filter, in display values.
 
+Beyond the picture. Pixels that were never filmed (`records.Frame.filmed`) are white with alpha 0,
+whatever the background; a pixel counts as filmed only if all that it was made of was.
+
 Mirror. The flipped image of a head is the image of the mirrored head from the mirrored camera, see
 `mirror_label25`. Training serves no expression codes, so that none are mirrored here.
 """
@@ -72,7 +75,13 @@ def canonicalize_frame(
     if alpha is not None:
         alpha = resize(alpha, side=config.resolution, resample=config.resample)
     image = resize(image, side=config.resolution, resample=config.resample)
-    return dataclasses.replace(frame, image=image, alpha=alpha)
+    filmed = frame.filmed
+    if filmed is not None:
+        whole = resize(filmed, side=config.resolution, resample="box") == 255
+        filmed = np.where(whole, 255, 0).astype(np.uint8)
+        image = np.where(whole[..., None], image, np.uint8(255))
+        alpha = None if alpha is None else np.where(whole, alpha, np.uint8(0))
+    return dataclasses.replace(frame, image=image, alpha=alpha, filmed=filmed)
 
 
 def resolve_background(

@@ -1,7 +1,8 @@
 """Cuts square images out of frames of any shape, with their cameras.
 
 Crops have whole-pixel borders, so no pixel is resampled here. Where a crop reaches beyond its
-image, the border pixels are repeated and the matte is 0.
+image, nothing was filmed: the matte is 0, the border pixels are repeated for the filters that
+shrink images, and `canonicalize` makes them white.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
 from ganavatar_jax.data import data_config, records
 from ganavatar_jax.data.formats import conventions
 from ganavatar_jax.geometry import triangulation
@@ -75,11 +76,15 @@ def crop(frame: records.FrameReference, box: Box) -> records.FrameReference:
     intrinsics = label25[16:].reshape(3, 3)
     cropped = conventions.crop_intrinsics(intrinsics, size=frame.size, box=box)
     label25[16:] = cropped.reshape(-1)
+    left, top, right, bottom = box
+    beyond = left < 0 or top < 0 or right > frame.size[0] or bottom > frame.size[1]
+    beyond = beyond or frame.read_filmed is not None
     return dataclasses.replace(
         frame,
         label25=label25,
         size=(box[2] - box[0], box[3] - box[1]),
         read_pixels=functools.partial(_read_cropped, frame, box),
+        read_filmed=functools.partial(_read_filmed, frame, box) if beyond else None,
     )
 
 
@@ -115,14 +120,25 @@ def _read_cropped(
     frame: records.FrameReference, box: Box
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"] | None]:
     image, alpha = frame.read_pixels()
-    left, top, right, bottom = box
-    rows = np.arange(top, bottom)
-    columns = np.arange(left, right)
-    height, width = image.shape[:2]
-    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-    grid = np.ix_(np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1))
+    grid, inside = _place(frame.size, box)
     cut = None if alpha is None else np.where(inside, alpha[grid], 0).astype(np.uint8)
     return np.ascontiguousarray(image[grid]), cut
+
+
+def _read_filmed(frame: records.FrameReference, box: Box) -> UInt8[np.ndarray, "h w"]:
+    grid, inside = _place(frame.size, box)
+    before = 255 if frame.read_filmed is None else frame.read_filmed()[grid]
+    return np.where(inside, before, 0).astype(np.uint8)
+
+
+def _place(
+    size: tuple[int, int], box: Box
+) -> tuple[tuple[np.ndarray, ...], Bool[np.ndarray, "h w"]]:
+    """Finds the image's pixels nearest to those of a box, and which of these are in the image."""
+    left, top, right, bottom = box
+    rows, columns, (width, height) = np.arange(top, bottom), np.arange(left, right), size
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+    return np.ix_(np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)), inside
 
 
 def share_outside(

@@ -18,7 +18,7 @@ import grain
 import numpy as np
 
 from ganavatar_jax.core import image_sequences
-from ganavatar_jax.core.arrays import Bool, Float
+from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import canonicalize, data_config
 from ganavatar_jax.data.builders import gan_frames, storage, stored_records
 
@@ -40,6 +40,8 @@ class FrameTable:
       sequence: Recordings the frames belong to.
       expression_names: What the numbers of a code mean.
       background: What lies behind the head in the images.
+      filmed: 255 where something was filmed, 0 beyond the picture, [f h w], held as images are;
+        None where everything was.
     """
 
     image: image_sequences.Images
@@ -51,6 +53,7 @@ class FrameTable:
     sequence: tuple[str, ...]
     expression_names: tuple[str, ...]
     background: str
+    filmed: image_sequences.Images | None = None
 
 
 def load_split(
@@ -76,9 +79,9 @@ def load_split(
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
     metadata = storage.read_metadata(builder)
-    features = ("image", "alpha") if metadata["has_alpha"] else ("image",)
+    features = gan_frames.image_features(metadata)
     records = storage.open_split(builder, split, images=features)
-    served = features if with_alpha else ("image",)
+    served = tuple(name for name in features if with_alpha or name != "alpha")
     images: dict[str, image_sequences.Images] = {
         name: stored_records.StoredImages(records, name) for name in served
     }
@@ -91,6 +94,7 @@ def load_split(
     return FrameTable(
         image=images["image"],
         alpha=images.get("alpha"),
+        filmed=images.get("filmed"),
         expression_names=tuple(metadata["expression_names"]),
         background=metadata["background"],
         **columns,
@@ -111,7 +115,7 @@ def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarra
       DataFormatError: there is no dataset, no such split, or a record of it is damaged.
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
-    features = ("image", "alpha") if storage.read_metadata(builder)["has_alpha"] else ("image",)
+    features = gan_frames.image_features(storage.read_metadata(builder))
     return _read_columns(storage.open_split(builder, split, images=features), {}, codes=0)[
         "label25"
     ]
@@ -147,6 +151,22 @@ def _read_columns(
     }
 
 
+def read_filmed(table: FrameTable, indices: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b h w"]:
+    """Reads which pixels of some frames were filmed.
+
+    Args:
+      table: Frames that say so.
+      indices: Their numbers; those of mirror images go on after the last frame.
+
+    Returns:
+      255 where something was filmed and 0 elsewhere.
+    """
+    assert table.filmed is not None
+    filmed = table.filmed[indices % len(table.frame_id)]
+    mirrored = (indices >= len(table.frame_id))[:, None, None]
+    return np.where(mirrored, filmed[:, :, ::-1], filmed)
+
+
 def make_batches(
     table: FrameTable,
     *,
@@ -172,7 +192,8 @@ def make_batches(
 
     Returns:
       An iterator over dicts: `image` uint8 [b h w 3], `label25` float32 [b 25], `index` int32 [b],
-      the frame's position in the split. It has `get_state()`, `set_state(state)`, `close()`.
+      the frame's position in the split, and `filmed` uint8 [b h w] where the table has it. It has
+      `get_state()`, `set_state(state)`, `close()`.
 
     Source: grain; mirroring as in EG3D's mirrored datasets.
     """
@@ -185,7 +206,8 @@ def make_batches(
         if mirrored.any():
             image[mirrored] = canonicalize.mirror_image(image[mirrored])
             label25[mirrored] = canonicalize.mirror_label25(label25[mirrored])
-        return {"image": image, "label25": label25, "index": frames.astype(np.int32)}
+        batch = {"image": image, "label25": label25, "index": frames.astype(np.int32)}
+        return batch if table.filmed is None else batch | {"filmed": read_filmed(table, indices)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()
     dataset = dataset.repeat()[process_index::process_count]

@@ -32,6 +32,8 @@ class Frame:
       frame_id: Name within the capture; unique.
       sequence: Name of the recording the frame belongs to.
       split: "train" or "test"; None when the capture does not assign the frame.
+      filmed: 255 where the camera saw something, 0 where the image reaches beyond its picture;
+        None when all of it was filmed.
     """
 
     image: UInt8[np.ndarray, "h w 3"]
@@ -41,6 +43,7 @@ class Frame:
     frame_id: str
     sequence: str
     split: SplitName | None
+    filmed: UInt8[np.ndarray, "h w"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class FrameReference:
       split: "train", "test" or None.
       size: Width and height, pixels.
       read_pixels: Reads image and alpha; raises DataFormatError for a damaged file.
+      read_filmed: Reads which pixels were filmed, likewise; None when all of them were.
       time_s: When it was shown, seconds after the recording's first frame; None where nobody knows.
     """
 
@@ -65,6 +69,7 @@ class FrameReference:
     split: SplitName | None
     size: tuple[int, int]
     read_pixels: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+    read_filmed: Callable[[], np.ndarray] | None = None
     time_s: float | None = None
 
     def load(self) -> Frame:
@@ -74,7 +79,7 @@ class FrameReference:
           The same frame with its pixels.
 
         Raises:
-          DataFormatError: the image or alpha file is damaged.
+          DataFormatError: one of its files is damaged.
         """
         image, alpha = self.read_pixels()
         return Frame(
@@ -85,6 +90,7 @@ class FrameReference:
             frame_id=self.frame_id,
             sequence=self.sequence,
             split=self.split,
+            filmed=None if self.read_filmed is None else self.read_filmed(),
         )
 
 

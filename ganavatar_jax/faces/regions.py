@@ -10,7 +10,9 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.arrays import Bool, Float, UInt8
+
+_TOLERANCE = 1e-3  # In pixels: a region that ends where its picture does lies in it.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,19 +153,66 @@ def crop(
     Returns:
       The region, upright, 0..255.
     """
-    corners = to_image(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), region)
-    factor = max(1, int(region.side_px // size_px))
-    left, top = (np.floor(corners.min(axis=0)).astype(int) - factor).tolist()
-    right, bottom = (np.ceil(corners.max(axis=0)).astype(int) + factor).tolist()
+    factor, (left, top, right, bottom) = _find_window(region, size_px)
     picture = Image.fromarray(_window(image_u8, left, top, right, bottom))
     if factor > 1:
         picture = picture.reduce(factor)
     step = region.side_px / (size_px * factor)  # picture pixels per result pixel
     cos, sin = np.cos(region.angle) * step, np.sin(region.angle) * step
-    start_x, start_y = (corners[0] - (left, top)) / factor
+    start_x, start_y = (_corners(region)[0] - (left, top)) / factor
     coefficients = (cos, -sin, start_x, sin, cos, start_y)
     mode, filter_ = Image.Transform.AFFINE, Image.Resampling.BILINEAR
     return np.asarray(picture.transform((size_px, size_px), mode, coefficients, filter_))
+
+
+def inside(region: Region, picture_px: tuple[int, int], *, size_px: int) -> Bool[np.ndarray, "s s"]:
+    """Tells which pixels of a region's cut-out lie in the picture: the others `crop` makes up.
+
+    Args:
+      region: What is cut out.
+      picture_px: Width and height of the picture.
+      size_px: Side of the cut-out.
+
+    Returns:
+      True where all that `crop` reads for a pixel was in the picture.
+    """
+    factor, box = _find_window(region, size_px)
+    if min(box[:2]) >= 0 and box[2] <= picture_px[0] and box[3] <= picture_px[1]:
+        return np.ones((size_px, size_px), bool)
+    steps = (np.arange(size_px) + 0.5) / size_px
+    if region.angle == 0.0:  # Rows and columns are alike.
+        points = to_image(np.stack([steps, steps], axis=-1), region)
+        columns, rows = _are_read(points, factor, box, picture_px).T
+        return rows[:, None] & columns[None]
+    points = to_image(np.stack(np.meshgrid(steps, steps), axis=-1), region)
+    across, down = np.moveaxis(_are_read(points, factor, box, picture_px), -1, 0)
+    return across & down
+
+
+def _are_read(
+    points: Float[np.ndarray, "*b 2"],
+    factor: int,
+    box: tuple[int, int, int, int],
+    picture_px: tuple[int, int],
+) -> Bool[np.ndarray, "*b 2"]:
+    """Tells along each axis whether the pixels between whose centres a point lies are all there."""
+    places = (points - np.array(box[:2])) / factor - 0.5
+    first = np.array(box[:2]) + factor * np.floor(places + _TOLERANCE)
+    end = np.array(box[:2]) + factor * (np.ceil(places - _TOLERANCE) + 1)
+    return (first >= 0) & (end <= np.array(picture_px))
+
+
+def _find_window(region: Region, size_px: int) -> tuple[int, tuple[int, int, int, int]]:
+    """Finds by what factor a region is shrunk first, and the window of the image that is."""
+    corners = _corners(region)
+    factor = max(1, int(region.side_px // size_px))
+    left, top = (np.floor(corners.min(axis=0)).astype(int) - factor).tolist()
+    right, bottom = (np.ceil(corners.max(axis=0)).astype(int) + factor).tolist()
+    return factor, (left, top, right, bottom)
+
+
+def _corners(region: Region) -> Float[np.ndarray, "4 2"]:
+    return to_image(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), region)
 
 
 def _axes(angle: float) -> Float[np.ndarray, "2 2"]:

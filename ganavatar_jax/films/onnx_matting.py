@@ -19,7 +19,7 @@ from PIL import Image
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
-from ganavatar_jax.films import matting
+from ganavatar_jax.films import matte_solver, matting
 
 _SIDE = 512  # What MODNet was trained at, and the most RVM's first stage shall see.
 _STATES = ("r1", "r2", "r3", "r4")
@@ -28,7 +28,13 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class OnnxMatter:
-    """Makes mattes of square images, in order of time. Not safe to share by threads."""
+    """Makes mattes of square images, in order of time. Not safe to share by threads.
+
+    Attributes:
+      takes_plates: Whether a known background is of use.
+    """
+
+    takes_plates = False
 
     def __init__(self, model_path: str) -> None:
         """Loads the network and finds out its layout.
@@ -62,7 +68,7 @@ class OnnxMatter:
         self._side, self._dtype = self._image_side(), self._number_type()
         self.forget()
         if "fgr" not in self._outputs:
-            matting.import_pymatting()  # Told here if it is missing, not at the first frame.
+            matte_solver.import_pymatting()  # Told here if it is missing, not at the first frame.
 
     @property
     def remembers(self) -> bool:
@@ -73,11 +79,14 @@ class OnnxMatter:
         """Begins a new shot: what was seen before says nothing about it."""
         self._memory = {f"{name}i": np.zeros((1, 1, 1, 1), self._dtype) for name in _STATES}
 
-    def matte(self, image_u8: UInt8[np.ndarray, "h w 3"]) -> matting.Matte:
+    def matte(
+        self, image_u8: UInt8[np.ndarray, "h w 3"], hint: matting.Hint = matting.NO_HINT
+    ) -> matte_solver.Matte:
         """Separates the person from the background.
 
         Args:
           image_u8: Square RGB image of a head, 0..255.
+          hint: Of no use to it: the network looks for itself.
 
         Returns:
           The matte, as large as the image.
@@ -94,15 +103,15 @@ class OnnxMatter:
         alpha = self._plane(found["pha" if self.remembers else self._outputs[0]], side)
         size = image_u8.shape[1], image_u8.shape[0]
         if side < image_u8.shape[0]:
-            large = matting.follow_colors(alpha, color.astype(np.float64), image_u8 / 255.0)
+            large = matte_solver.follow_colors(alpha, color.astype(np.float64), image_u8 / 255.0)
         else:
             large = _resize(alpha, size)
         if "fgr" in found:
             planes = [self._plane(found["fgr"][:, i : i + 1], side) for i in range(3)]
             foreground = np.stack([_resize(plane, size) for plane in planes], axis=-1)
         else:
-            foreground = matting.free_colors(image_u8, large)
-        return matting.Matte(matting.to_u8(large), matting.to_u8(foreground))
+            foreground = matte_solver.free_colors(image_u8, large)
+        return matte_solver.Matte(matte_solver.to_u8(large), matte_solver.to_u8(foreground))
 
     def _find_layout(self) -> str:
         """Returns the name of the input that takes the image."""

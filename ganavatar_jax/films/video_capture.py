@@ -9,6 +9,7 @@ it, and those after them, anew:
     structure/            COLMAP's features and matches, while they are needed
     poses.npz             cameras of all frames with a face
     images/, alpha/       square crops, one at a time
+    filmed/               where crops reach beyond the picture: which of their pixels do not
     dataset.json          the folder is a capture in EG3D's layout from then on
     clip.json             what the film shows and lacks, in words and frame by frame
     summary.json          written last
@@ -22,27 +23,25 @@ import shutil
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ganavatar_jax.core import errors, files
-from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.core.arrays import Bool, Float
 from ganavatar_jax.data import data_config, frame_checks
 from ganavatar_jax.data.formats import film_stream, video_file
-from ganavatar_jax.faces import estimator_config, regions
+from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.films import (
     clip_findings,
     clip_refusals,
     clip_summary,
     matters,
-    matting,
     video_cameras,
+    video_images,
     video_landmarks,
     video_truth,
 )
 
 _LOG = logging.getLogger(__name__)
 
-_JPEG_QUALITY = 97
 # What each stage leaves, in order; what says that the capture is finished comes first.
 _RESULTS = {
     "landmarks": ("landmarks",),
@@ -53,8 +52,7 @@ _RESULTS = {
         clip_summary.FILE,
         "expressions.json",
         "meta.json",
-        "images",
-        "alpha",
+        *video_images.FOLDERS,
     ),
 }
 # The first stage that an option of a video changes; what is not listed changes them all.
@@ -84,8 +82,9 @@ def prepare_video(
       progress: Told how far each stage is.
 
     Returns:
-      What was found: frames, frames without a face, the median reprojection error in pixels of the
-      video and of an image of 512 pixels, the residual of the alignment.
+      What was found: frames, frames without a face, frames left out for their mattes (unlike those
+      around them), frames that reach beyond the picture, the median reprojection error in pixels
+      of the video and of an image of 512 pixels, the residual of the alignment.
 
     Raises:
       DataFormatError: the video cannot be read, or shows no face or several, a still, a drawing or
@@ -124,7 +123,7 @@ def prepare_video(
     clip_refusals.refuse(config.source, video, tracks)
     solved = video_cameras.solve(video, config, estimator, tracks, folder=folder, progress=progress)
     clip_findings.refuse_profiles(config.source, solved.cam2world[solved.kept])
-    facts = _write_frames(
+    facts, solved = _write_frames(
         video, config, tracks, solved, folder=folder, matter=matter, progress=progress
     )
     facts |= {"frames_without_face": missing}
@@ -214,8 +213,11 @@ def _write_frames(
     folder: pathlib.Path,
     matter: matters.Matter | None,
     progress: video_landmarks.Progress | None,
-) -> dict[str, Any]:
-    """Writes crops, mattes and codes; frames that an interrupted call has written stay."""
+) -> tuple[dict[str, Any], video_cameras.Solved]:
+    """Writes crops, mattes and codes, and keeps the cameras of frames whose mattes are good.
+
+    Frames that an interrupted call has written stay.
+    """
     labels, codes, squares, times_s = [], {}, [], {}
     starts = video_landmarks.find_starts(tracks.time_s)
     parts = np.searchsorted(starts, solved.kept, side="right") - 1
@@ -227,25 +229,20 @@ def _write_frames(
             video.size, pose, focal_px=solved.focal_px, extent=config.crop_extent
         )
         squares.append(region)
-        labels.append(
-            [f"images/{name}.jpg", [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]]
-        )
+        values = [*pose.ravel().tolist(), *intrinsics.ravel().tolist()]
+        labels.append([f"images/{name}.jpg", values])
         codes[f"images/{name}.jpg"] = tracks.code[index].astype(float).tolist()
         times_s[f"images/{name}.jpg"] = round(float(tracks.time_s[index]), 6)
     begins = _find_shots(tracks.time_s[solved.kept], np.array([values for _, values in labels]))
-    missing = np.array([not (folder / "images" / f"{name}.jpg").is_file() for name in names])
-    due = _find_due(missing, begins) if matter is not None and matter.remembers else missing
-    if progress is not None:
-        progress("images", 0, len(names))
-    for index, name in enumerate(names):
-        if due[index]:
-            if matter is not None and begins[index]:
-                matter.forget()
-            image, own = _cut(video, int(frames[index]), squares[index], config.resolution)
-            place = folder / "images" / f"{name}.jpg"
-            _save_frame(place, image, folder / "alpha" / f"{name}.png", own or matter)
-        if progress is not None:
-            progress("images", index + 1, len(names))
+    views = video_images.Views(video, frames, squares, config.resolution)
+    beyond = video_images.write(
+        folder, names, views, matter=matter, begins=begins, progress=progress
+    )
+    leaps = np.zeros(len(names), bool)
+    if matter is not None:
+        leaps = video_images.drop_leaps(folder, names, begins)
+        labels = [label for label, leap in zip(labels, leaps, strict=True) if not leap]
+        codes, times_s = ({name: old[name] for name, _ in labels} for old in (codes, times_s))
     files.write_atomic(
         folder / "expressions.json", json.dumps({"names": list(tracks.names), "codes": codes})
     )
@@ -257,10 +254,12 @@ def _write_frames(
     files.write_atomic(folder / "dataset.json", json.dumps({"labels": labels}))
     side_px = float(np.median([square.side_px for square in squares]))
     error_px = float(np.median(solved.residual_px[solved.kept]))
-    return {
+    facts = {
         "frames": len(labels),
         "frames_misread": solved.misread,
         "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
+        "frames_with_bad_matte": int(leaps.sum()),
+        "frames_beyond_picture": int(beyond.sum()),
         "cameras": solved.cameras,
         "reprojection_px": round(error_px, 3),
         "reprojection_px_at_512": round(error_px * 512 / side_px, 3),
@@ -268,18 +267,7 @@ def _write_frames(
         "focal_px": solved.focal_px,
         "alignment_residual": round(solved.residual, 5),
     }
-
-
-def _cut(
-    video: video_file.VideoFile, number: int, region: regions.Region, side_px: int
-) -> tuple[UInt8[np.ndarray, "s s 3"], matting.Matte | None]:
-    """Cuts a frame out, and its matte where the film brings one."""
-    image = regions.crop(video.read(number), region, size_px=side_px)
-    alpha = video.read_alpha(number)
-    if alpha is None:
-        return image, None
-    cover = regions.crop(np.repeat(alpha[..., None], 3, axis=2), region, size_px=side_px)
-    return image, matting.Matte(np.ascontiguousarray(cover[..., 0]), image)
+    return facts, solved._replace(kept=solved.kept[~leaps])
 
 
 def _find_shots(
@@ -289,34 +277,3 @@ def _find_shots(
     begins = frame_checks.find_jumps(frame_checks.turns_deg(label25, [""] * len(time_s)))
     begins[video_landmarks.find_starts(time_s)] = True
     return begins
-
-
-def _find_due(
-    missing: Bool[np.ndarray, " k"], begins: Bool[np.ndarray, " k"]
-) -> Bool[np.ndarray, " k"]:
-    """Marks what a network with a memory must see: each shot up to what is missing of it."""
-    shot = np.cumsum(begins) - 1
-    last = np.full(shot[-1] + 1, -1)
-    np.maximum.at(last, shot[missing], np.flatnonzero(missing))
-    return np.arange(len(missing)) <= last[shot]
-
-
-def _save_frame(
-    place: pathlib.Path,
-    image: UInt8[np.ndarray, "h w 3"],
-    matte_place: pathlib.Path,
-    matter: matters.Matter | matting.Matte | None,
-) -> None:
-    """Writes a crop; where the matte is the film's own, the crop is on white already."""
-    if isinstance(matter, matting.Matte):
-        with files.atomic_path(matte_place) as temporary:
-            Image.fromarray(matter.alpha).save(temporary, format="PNG")
-    elif matter is not None:
-        matte = matter.matte(image)
-        covered = matte.alpha[..., None] / 255.0
-        white = np.rint(matte.foreground * covered + 255.0 * (1.0 - covered))
-        image = white.astype(np.uint8)
-        with files.atomic_path(matte_place) as temporary:
-            Image.fromarray(matte.alpha).save(temporary, format="PNG")
-    with files.atomic_path(place) as temporary:
-        Image.fromarray(image).save(temporary, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)

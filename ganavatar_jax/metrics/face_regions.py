@@ -41,6 +41,8 @@ def psnr(
     truth_u8: UInt8[np.ndarray, "f h w 3"],
     label25: Float[np.ndarray, "f 25"],
     region: Region,
+    *,
+    filmed: UInt8[np.ndarray, "f h w"] | None = None,
 ) -> Float[np.ndarray, " f"]:
     """Measures a region of every frame.
 
@@ -49,10 +51,11 @@ def psnr(
       truth_u8: Real frames, 0..255.
       label25: Their cameras.
       region: What to measure.
+      filmed: Pixels of the real frames that count, those above 0; None counts all.
 
     Returns:
       Decibel with a data range of 1; NaN where the face is turned further than MAX_ANGLE_DEG from
-      the camera or the region lies outside the image; infinite where it is equal.
+      the camera or nothing of the region is seen; infinite where it is equal.
 
     Source: ours; the textbook definition of PSNR.
     """
@@ -64,6 +67,10 @@ def psnr(
             continue
         shown = candidate_u8[index if len(candidate_u8) > 1 else 0, top:bottom, left:right]
         apart = (shown.astype(np.float64) - truth_u8[index, top:bottom, left:right]) / 255.0
+        if filmed is not None:
+            apart = apart[filmed[index, top:bottom, left:right] > 0]
+            if not len(apart):
+                continue
         with np.errstate(divide="ignore"):
             values[index] = -10.0 * np.log10(np.mean(np.square(apart)))
     return values

@@ -22,6 +22,7 @@ def compare(
     candidates: Mapping[str, image_sequences.Images],
     lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
     *,
+    filmed: image_sequences.Images | None = None,
     chunk: int = 8,
 ) -> dict[str, dict[str, Float[np.ndarray, " f"]]]:
     """Measures every candidate against the truth.
@@ -31,6 +32,8 @@ def compare(
       candidates: Name -> images, 0..255, [n h w 3]: either one for each frame or, with a leading
         axis of 1, one image to compare with all frames.
       lpips_params: Nets to use, from `lpips.load_params`; may be empty.
+      filmed: 0 where real frames show nothing [f h w]; None where they do everywhere. Such pixels
+        do not count; windows and features that reach among them count with the others.
       chunk: Frames per device call; bounds memory (VGG16 at 256 x 256 needs about 0.1 GB each).
 
     Returns:
@@ -47,6 +50,7 @@ def compare(
                 f"candidate {name!r}: expected {truth_u8.shape} or a single image of that size; "
                 f"got {candidate.shape}. Render it at the truth's resolution."
             )
+    candidates = {n: image_sequences.patch(c, truth_u8, filmed) for n, c in candidates.items()}
     still = {name: c[:] for name, c in candidates.items() if len(c) == 1}
     moving = {name: c for name, c in candidates.items() if name not in still}
     still_features: dict[tuple[str, lpips.NetName], tuple[Array, ...]] = {
@@ -58,7 +62,21 @@ def compare(
     measured = chunks.map_in_chunks(step, (truth_u8, moving), chunk=chunk)
     metrics = ["l2", "psnr", "ssim", *(f"lpips_{net}" for net in lpips_params)]
     # Trees come back with sorted keys; readers expect the caller's order.
-    return {name: {m: measured[name][m] for m in metrics} for name in candidates}
+    table = {name: {m: measured[name][m] for m in metrics} for name in candidates}
+    if filmed is None:
+        return table
+    share = np.array([np.mean(mask > 0) for mask in filmed])
+    return {name: _leave_out(values, share) for name, values in table.items()}
+
+
+def _leave_out(
+    measured: dict[str, Float[np.ndarray, " f"]], share: Float[np.ndarray, " f"]
+) -> dict[str, Float[np.ndarray, " f"]]:
+    """Leaves out pixels that were made equal: they add nothing, so that means are too small."""
+    values = {name: value / share for name, value in measured.items()}
+    values["psnr"] = measured["psnr"] + 10.0 * np.log10(share)
+    values["ssim"] = 1.0 - (1.0 - measured["ssim"]) / share
+    return {name: value.astype(np.float32) for name, value in values.items()}
 
 
 # Each piece is jitted by itself, so that it compiles once and not once for every candidate.

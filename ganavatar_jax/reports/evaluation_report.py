@@ -99,6 +99,7 @@ class HeldOut:
       codes_driving: Expression codes the renders were driven by, or None.
       codes_read_back: Codes estimated from the renders, and whether a face was found; or None.
       code_names: Names of the coefficients; may be empty without codes.
+      filmed: 0 where real frames show nothing, which no metric counts [f h w]; None without such.
     """
 
     truth_u8: image_sequences.Images
@@ -108,6 +109,7 @@ class HeldOut:
     codes_driving: Float[np.ndarray, "f e"] | None = None
     codes_read_back: tuple[Float[np.ndarray, "f e"], Bool[np.ndarray, " f"]] | None = None
     code_names: Sequence[str] = ()
+    filmed: image_sequences.Images | None = None
 
     def __post_init__(self) -> None:
         count = len(self.truth_u8)
@@ -184,10 +186,12 @@ def write_report(
             f"baseline names {sorted(reserved)} are keys of metrics.json; rename them."
         )
     candidates = {"ours": held_out.ours_u8, **baselines}
-    table = per_frame.compare(held_out.truth_u8, candidates, lpips_params, chunk=chunk)
+    table = per_frame.compare(
+        held_out.truth_u8, candidates, lpips_params, filmed=held_out.filmed, chunk=chunk
+    )
     angles = held_out.angles_deg()
     correlations, code_frames = _compare_codes(held_out, angles)
-    distances = _compare_sets(held_out.truth_u8, candidates, sets, chunk=chunk)
+    distances = _compare_sets(held_out, candidates, sets, chunk=chunk)
     metrics = _to_strict(
         {
             **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
@@ -258,7 +262,7 @@ def _compare_codes(
 
 
 def _compare_sets(
-    truth_u8: image_sequences.Images,
+    held_out: HeldOut,
     candidates: Mapping[str, image_sequences.Images],
     sets: SetNetworks,
     *,
@@ -276,15 +280,14 @@ def _compare_sets(
             lambda images_u8: inception.from_images(weights, images_u8, chunk=chunk),
             frechet.fid,
         )
+    truth_u8 = held_out.truth_u8
     found: dict[str, dict[str, float | None]] = {}
     for name, (summarize, distance) in measures.items():
-        real = summarize(truth_u8)
-        found[name] = {
-            candidate: distance(real, summarize(images_u8))
-            if min(len(truth_u8), len(images_u8)) > 1
-            else None
-            for candidate, images_u8 in candidates.items()
-        }
+        real, found[name] = summarize(truth_u8), dict.fromkeys(candidates)
+        for candidate, images_u8 in candidates.items():
+            if min(len(truth_u8), len(images_u8)) > 1:
+                shown = image_sequences.patch(images_u8, truth_u8, held_out.filmed)
+                found[name][candidate] = distance(real, summarize(shown))
     return found
 
 
@@ -299,10 +302,13 @@ def _measure_regions(
     for start in range(0, count, _REGION_FRAMES):
         part = slice(start, start + _REGION_FRAMES)
         truth, label25 = held_out.truth_u8[part], held_out.label25[part]
+        filmed = None if held_out.filmed is None else held_out.filmed[part]
         for name, candidate in candidates.items():
             shown = candidate[part] if len(candidate) == count else candidate[:]
             for region, where in face_regions.REGIONS.items():
-                values[region][name][part] = face_regions.psnr(shown, truth, label25, where)
+                values[region][name][part] = face_regions.psnr(
+                    shown, truth, label25, where, filmed=filmed
+                )
     measured: dict[str, dict[str, float | None]] = {}
     for region, columns in values.items():
         seen = {name: column[~np.isnan(column)] for name, column in columns.items()}

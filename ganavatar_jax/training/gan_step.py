@@ -3,8 +3,10 @@
 A compiled step is (state, batch, key, schedule) -> (state, metrics). `batch` holds, along the first
 axis: image_u8 [b h w 3], label25 (real cameras), gen_label25 (cameras of generated images, drawn
 from the dataset), swap_label25 (gen_label25 rolled by one over the whole batch) and sample_id
-(global). `schedule` holds the numbers that change over a run, as arrays, so that a step compiles
-once: ema_decay, lr_scale, recon_lr_scale, swapping_p and, while it lasts, blur_taps.
+(global). Where images of the dataset reach beyond what was filmed, filmed and gen_filmed [b h w]
+say which pixels of the frames of both cameras show something. `schedule` holds the numbers that
+change over a run, as arrays, so that a step compiles once: ema_decay, lr_scale, recon_lr_scale,
+swapping_p and, while it lasts, blur_taps.
 
 Source: EG3D (Chan et al. 2022), supplement; Karras et al. 2020; order and gains as in section
 "training" of CONVENTIONS.md.

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ganavatar_jax.core import rng
+from ganavatar_jax.core.arrays import Int
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.runs import divergence, metric_writer, progress
 from ganavatar_jax.training import (
@@ -31,6 +32,8 @@ STAGE = "train_gan"
 _RECON_RISE_KIMG = 0.16
 _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
+# Maps numbers of frames to u8 [b h w]: 255 where something was filmed, 0 beyond.
+ReadFilmed = Callable[[np.ndarray], np.ndarray]
 
 
 @runtime_checkable
@@ -38,7 +41,10 @@ class Batches(Protocol):
     """Endless stream of batches that can be resumed; grain's iterators are such streams."""
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process."""
+        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process.
+
+        Where images reach beyond what was filmed, "filmed" u8 [b h w] says where.
+        """
         ...
 
     def get_state(self) -> dict[str, Any]:
@@ -136,10 +142,34 @@ def generator_labels(
 
     Source: EG3D reference behaviour.
     """
+    chosen = labels[
+        choose_frames(
+            len(labels), seed=seed, iteration=iteration, phase=phase, batch_size=batch_size
+        )
+    ]
+    return chosen, np.roll(chosen, 1, axis=0)
+
+
+def choose_frames(
+    count: int, *, seed: int, iteration: int, phase: str, batch_size: int
+) -> Int[np.ndarray, " b"]:
+    """Draws the frames whose cameras generated images get.
+
+    Args:
+      count: Frames of the dataset, mirror images among them.
+      seed: Seed of the run.
+      iteration: 0-based iteration.
+      phase: Phase name; every phase draws its own.
+      batch_size: Images of the whole batch.
+
+    Returns:
+      Their numbers, with replacement.
+
+    Source: EG3D reference behaviour.
+    """
     order = ("g_main", "g_reg", "d_main", "d_reg", "recon").index(phase)
     generator = np.random.default_rng((seed, iteration, order))
-    chosen = labels[generator.integers(len(labels), size=batch_size)]
-    return chosen, np.roll(chosen, 1, axis=0)
+    return generator.integers(count, size=batch_size)
 
 
 def train(
@@ -150,6 +180,7 @@ def train(
     options: phase_config.StepOptions,
     layout: parallel.Layout,
     outputs: Outputs,
+    read_filmed: ReadFilmed | None = None,
 ) -> state.GanState:
     """Trains until gan.total_kimg, from the newest checkpoint if there is one.
 
@@ -160,6 +191,8 @@ def train(
       options: Options of the run.
       layout: Devices.
       outputs: Where the results go.
+      read_filmed: Reads which pixels of frames were filmed, by their places in `labels`; None where
+        all were, and where batches hold no "filmed".
 
     Returns:
       The final state, whole arrays.
@@ -183,7 +216,7 @@ def train(
             batches.set_state(restored.data_state)
         current = layout.place_state(whole)
         del whole, restored
-        runner = Runner(options, layout, labels)
+        runner = Runner(options, layout, labels, read_filmed)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
             stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
@@ -251,9 +284,14 @@ class Runner:
     """Runs iterations; compiles each phase when it is first due."""
 
     def __init__(
-        self, options: phase_config.StepOptions, layout: parallel.Layout, labels: np.ndarray
+        self,
+        options: phase_config.StepOptions,
+        layout: parallel.Layout,
+        labels: np.ndarray,
+        read_filmed: ReadFilmed | None = None,
     ) -> None:
         self._options, self._layout, self._labels = options, layout, labels
+        self._read_filmed = read_filmed
         gan = options.gan
         uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
         self._lpips = lpips.load_params("alex") if uses_lpips else None
@@ -278,14 +316,15 @@ class Runner:
 
         Args:
           current: State as the compiled steps take it; it ends here.
-          frames: This process's {"image", "label25"}.
+          frames: This process's {"image", "label25"}, and "filmed" where not all of it is.
           iteration: 0-based iteration.
 
         Returns:
           The new state, and the metrics of all phases.
         """
         options, layout = self._options, self._layout
-        shared = layout.place_batch({"image_u8": frames["image"], "label25": frames["label25"]})
+        names = {"image_u8": "image", "label25": "label25", "filmed": "filmed"}
+        shared = layout.place_batch({k: frames[v] for k, v in names.items() if v in frames})
         keys = self._keys(self._root, layout.place_replicated(np.int32(iteration)))
         images = iteration * options.gan.batch_size
         resolution, moving, still = self._numbers(images)
@@ -330,15 +369,15 @@ class Runner:
         return resolution, moving, moving | self._at_rest
 
     def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
-        """Draws this process's part of the cameras of generated images."""
+        """Draws this process's part of the cameras of generated images, and what they saw."""
         gan = self._options.gan
-        chosen, rolled = generator_labels(
-            self._labels,
-            seed=gan.seed,
-            iteration=iteration,
-            phase=phase,
-            batch_size=gan.batch_size,
-        )
+        draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": phase}
+        draw["batch_size"] = gan.batch_size
+        chosen, rolled = generator_labels(self._labels, **draw)
         local = gan.batch_size // jax.process_count()
         mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
-        return {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
+        drawn = {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
+        if self._read_filmed is not None:
+            frames = choose_frames(len(self._labels), **draw)
+            drawn["gen_filmed"] = self._read_filmed(frames[mine])
+        return drawn

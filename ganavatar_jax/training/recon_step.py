@@ -49,7 +49,9 @@ def recon(state: GanState, batch: Batch, step: Step) -> tuple[Array, dict[str, A
     z = jnp.where((coin < options.random_p)[:, None], drawn, z)
     w = generator.map_latent(state.g, z, batch["label25"], config)
     ws = generator.broadcast(w, config)
-    out = step_inputs.synthesize(state.g, ws, batch["label25"], ids, step)
+    out = step_inputs.synthesize(
+        state.g, ws, batch["label25"], ids, step, filmed=batch.get("filmed")
+    )
     loss, compared = _compare(out, batch, options, step.program)
     values |= compared | {"w_mean": jnp.mean(w, axis=0)}
     return loss + latent_loss, values

@@ -150,7 +150,8 @@ def generate(
 
     Args:
       g: Generator variables.
-      batch: Holds gen_label25, swap_label25 and sample_id.
+      batch: Holds gen_label25, swap_label25, sample_id and, where images reach beyond what was
+        filmed, gen_filmed.
       step: Its schedule holds swapping_p and, while the blur lasts, blur_taps.
       encoder_variables: Encoder, where some latents are those of real images; or empty.
 
@@ -160,14 +161,22 @@ def generate(
     Source: EG3D (Chan et al. 2022), section 4; blur fade of the reference.
     """
     ws, w = sample_ws(g, batch, step, encoder_variables=encoder_variables)
-    out = synthesize(g, ws, batch["gen_label25"], batch["sample_id"], step)
+    out = synthesize(
+        g, ws, batch["gen_label25"], batch["sample_id"], step, filmed=batch.get("gen_filmed")
+    )
     if "blur_taps" in step.schedule:  # the generated raw image is not blurred, as in the original
         out = dataclasses.replace(out, image=fir.blur(out.image, step.schedule["blur_taps"]))
     return out, w
 
 
 def synthesize(
-    g: PyTree, ws: Array, label25: Array, ids: Array, step: Step
+    g: PyTree,
+    ws: Array,
+    label25: Array,
+    ids: Array,
+    step: Step,
+    *,
+    filmed: Array | None,
 ) -> generator.GeneratorOutput:
     """Synthesises images with the draws of a phase.
 
@@ -177,9 +186,11 @@ def synthesize(
       label25: Cameras to render from [b 25].
       ids: Global sample ids [b].
       step: Key, neural resolution and device axis.
+      filmed: 255 where the frames of these cameras show something, 0 beyond [b h w]; None where
+        they do everywhere.
 
     Returns:
-      The images.
+      The images, white where nothing was filmed, as real ones are: no loss reaches these pixels.
 
     Source: EG3D (Chan et al. 2022), section 4.
     """
@@ -187,8 +198,14 @@ def synthesize(
     draws = generator.make_draws(
         rng.stream(step.key, "synthesis"), ids, config, resolution=resolution
     )
-    return generator.synthesize(
+    out = generator.synthesize(
         g, ws, label25, config, draws=draws, resolution=resolution, axis=step.axis
+    )
+    if filmed is None:
+        return out
+    share = filmed[..., None].astype(jnp.float32) / 255.0
+    return dataclasses.replace(
+        out, image=_whiten(out.image, share), image_raw=_whiten(out.image_raw, share)
     )
 
 
@@ -278,6 +295,12 @@ def augment(
         sample_ids=batch["sample_id"],
     )
     return both[..., :3], resize.resize(both[..., 3:], raw_side)
+
+
+def _whiten(image: Array, share: Array) -> Array:
+    """Puts white where nothing was filmed; at another size as a shrunk real image has it."""
+    share = resize.resize(share, image.shape[1])
+    return image * share + (1.0 - share)  # White is 1; exact where the share is 0 or 1.
 
 
 def _mix_styles(ws: Array, other: Array, key: PRNGKeyArray, ids: Array, p: float) -> Array:

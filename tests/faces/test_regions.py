@@ -1,5 +1,7 @@
 """Regions: exact crops of known patterns, and coordinates that agree with the pixels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,36 @@ def test_tiles_of_level_zero_are_refused():
 
 def test_the_whole_image_is_centred_and_as_wide_as_the_longer_side():
     assert regions.whole_image(30, 80) == regions.Region(15.0, 40.0, 80.0)
+
+
+@pytest.mark.parametrize("region", [
+    regions.Region(20.0, 30.0, 40.0),
+    regions.Region(30.0, 20.0, 70.0),
+    regions.Region(5.3, 33.1, 40.0, 0.3),
+    regions.Region(32.0, 24.0, 33.0),
+])  # fmt: skip
+def test_pixels_inside_the_picture_do_not_depend_on_what_surrounds_it(region):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    pad = 60
+    around = [np.full((48 + 2 * pad, 64 + 2 * pad, 3), level, np.uint8) for level in (0, 255)]
+    moved = dataclasses.replace(
+        region, center_x_px=region.center_x_px + pad, center_y_px=region.center_y_px + pad
+    )
+    cut = []
+    for larger in around:
+        larger[pad:-pad, pad:-pad] = picture
+        cut.append(regions.crop(larger, moved, size_px=32))
+    same = (cut[0] == cut[1]).all(axis=-1)
+    inside = regions.inside(region, (64, 48), size_px=32)
+    assert same[inside].all()
+    assert inside.any()
+    np.testing.assert_array_equal(cut[0][inside], regions.crop(picture, region, size_px=32)[inside])
+    # And not many pixels are given away: a row around the border at most.
+    assert (same & ~inside).sum() <= 3 * 32
+
+
+def test_a_region_that_is_the_picture_lies_in_it():
+    whole = regions.whole_image(64, 64)
+    assert regions.inside(whole, (64, 64), size_px=64).all()
+    assert regions.inside(whole, (64, 64), size_px=16).all()
+    assert regions.inside(whole, (64, 64), size_px=128)[1:-1, 1:-1].all()

@@ -1,8 +1,23 @@
 """Where a recording begins anew, and what a matter with a memory must see of it."""
 
-import numpy as np
+import json
+import logging
 
-from ganavatar_jax.films import video_capture, video_landmarks
+import numpy as np
+import pytest
+
+from ganavatar_jax.data import data_config, frame_table
+from ganavatar_jax.data.builders import gan_frames
+from ganavatar_jax.data.formats import video_file
+from ganavatar_jax.faces import regions
+from ganavatar_jax.films import (
+    matte_solver,
+    matting,
+    onnx_matting,
+    video_capture,
+    video_images,
+    video_landmarks,
+)
 from helpers import captures
 
 
@@ -30,6 +45,84 @@ def test_gaps_are_found_by_time_where_the_rate_changes():
 def test_a_memory_needs_each_shot_up_to_what_is_missing():
     begins = np.array([1, 0, 0, 1, 0, 0, 1, 0], bool)
     missing = np.array([0, 0, 0, 0, 1, 0, 1, 1], bool)
-    due = video_capture._find_due(missing, begins)
+    due = video_images.find_due(missing, begins)
     assert np.flatnonzero(due).tolist() == [3, 4, 6, 7]
-    assert not video_capture._find_due(np.zeros(8, bool), begins).any()
+    assert not video_images.find_due(np.zeros(8, bool), begins).any()
+
+
+class Film(video_file.VideoFile):
+    """Pictures of a grey room with a lighter disc, in memory."""
+
+    def __init__(self):
+        self.size, self.has_alpha = (48, 40), False
+
+    def read(self, number):
+        picture = np.full((40, 48, 3), 60, np.uint8)
+        picture[10:30, 14:34] = 180 + number
+        return picture
+
+
+class Matter(onnx_matting.OnnxMatter):
+    """Takes what is bright for the head; keeps the room in the frames of a set."""
+
+    remembers, takes_plates = False, False
+
+    def __init__(self, spoilt=()):
+        self.spoilt, self.count = spoilt, 0
+
+    def matte(self, image_u8, hint=matting.NO_HINT):
+        alpha = np.where(image_u8[..., 0] > 120, 255, 0).astype(np.uint8)
+        if self.count in self.spoilt:
+            alpha[:16] = 255
+        self.count += 1
+        return matte_solver.Matte(alpha, image_u8)
+
+    def forget(self):
+        pass
+
+
+def write(folder, square, *, matter, count=12):
+    """Writes the images of a film whose crops are all the same."""
+    names = [f"00/{i:06d}" for i in range(count)]
+    views = video_images.Views(Film(), np.arange(count), [square] * count, 32)
+    begins = np.arange(count) == 0
+    beyond = video_images.write(folder, names, views, matter=matter, begins=begins, progress=None)
+    return names, begins, beyond
+
+
+BEYOND = regions.Region(24.0, 28.0, 32.0)  # Reaches four rows below the picture.
+
+
+@pytest.mark.parametrize("matter", [None, Matter()])
+def test_where_a_crop_leaves_the_picture_it_is_white_and_masked_and_stays_so(matter, tmp_path):
+    folder = tmp_path / "capture"
+    names, _, beyond = write(folder, BEYOND, matter=matter)
+    assert beyond.all()
+    labels = [[f"images/{name}.jpg", captures.label(i)] for i, name in enumerate(names)]
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    config = data_config.DataConfig(source=str(folder), resolution=32)
+    gan_frames.prepare(config, tmp_path / "data")
+    table = frame_table.load_split(tmp_path / "data", "train", with_alpha=True)
+    assert (table.filmed[:, :28] == 255).all()
+    assert not table.filmed[:, 28:].any()
+    assert (table.image[:, 28:] == 255).all()
+    assert np.abs(table.image[0, 27, :4].astype(int) - (255 if matter else 60)).max() < 20
+    if matter:
+        assert not table.alpha[:, 28:].any()
+
+
+def test_crops_within_the_picture_have_no_masks(tmp_path):
+    _, _, beyond = write(tmp_path, regions.Region(24.0, 20.0, 32.0), matter=Matter(), count=3)
+    assert not beyond.any()
+    assert not (tmp_path / "filmed").exists()
+
+
+def test_frames_with_bad_mattes_are_left_out_and_told(tmp_path, caplog):
+    names, begins, _ = write(tmp_path, BEYOND, matter=Matter(spoilt={5, 6}))
+    with caplog.at_level(logging.WARNING):
+        leaps = video_images.drop_leaps(tmp_path, names, begins)
+    assert np.flatnonzero(leaps).tolist() == [5, 6]
+    assert "mattes of 2 of 12 frames leap (00/000005, 00/000006)" in caplog.text
+    for kind in ("images", "alpha", "filmed"):
+        left = {path.stem for path in (tmp_path / kind).rglob("*.*")}
+        assert left == {name[3:] for name in names} - {"000005", "000006"}

@@ -46,3 +46,14 @@ def test_faces_turned_away_are_left_out_and_one_image_serves_all_frames(truth_u8
     frames = truth_u8.repeat(4, axis=0)
     values = face_regions.psnr(truth_u8 + np.uint8(10), frames, labels, MOUTH)
     assert np.isfinite(values).tolist() == [True, True, False, False]
+
+
+def test_pixels_that_were_not_filmed_do_not_count(truth_u8):
+    filmed = np.full((1, SIDE, SIDE), 255, np.uint8)
+    filmed[:, :, SIDE // 2 :] = 0
+    wild = truth_u8 + np.uint8(20)
+    wild[:, :, SIDE // 2 :] = 255
+    (value,) = face_regions.psnr(wild, truth_u8, label()[None], MOUTH, filmed=filmed)
+    assert value == pytest.approx(-20 * math.log10(20 / 255), abs=1e-6)
+    unseen = face_regions.psnr(wild, truth_u8, label()[None], MOUTH, filmed=0 * filmed)
+    assert np.isnan(unseen).all()

@@ -59,3 +59,24 @@ def test_candidates_that_do_not_fit_are_named(frames):
     truth, ours = frames
     with pytest.raises(ValueError, match=r"candidate 'ours': expected \(5, 32, 32, 3\).*\(3, 32"):
         per_frame.compare(truth, {"ours": ours[:3]}, {})
+
+
+def test_pixels_that_were_not_filmed_do_not_count(frames):
+    truth, ours = frames
+    filmed = np.full(truth.shape[:3], 255, np.uint8)
+    filmed[:3, :, 20:] = 0
+    seen = filmed > 0
+    wild = np.where(seen[..., None], ours, 255 - truth)
+    candidates = {"ours": ours, "wild": wild, "still": wild[:1]}
+    measured = per_frame.compare(truth, candidates, {}, filmed=filmed, chunk=2)
+    plain = per_frame.compare(truth, candidates, {}, chunk=2)
+    apart = (ours.astype(float) - truth) ** 2 / 255.0**2
+    expected = [square[where].mean() for square, where in zip(apart, seen, strict=True)]
+    np.testing.assert_allclose(measured["ours"]["l2"], expected, rtol=1e-5)
+    np.testing.assert_allclose(measured["ours"]["psnr"], -10 * np.log10(expected), rtol=1e-5)
+    for name, values in measured["ours"].items():
+        np.testing.assert_allclose(values, measured["wild"][name], rtol=1e-5)
+        np.testing.assert_allclose(values[3:], plain["ours"][name][3:], rtol=1e-5)
+    assert (plain["wild"]["l2"][:3] > 2 * plain["ours"]["l2"][:3]).all()
+    assert measured["still"]["l2"][0] == measured["wild"]["l2"][0]
+    assert 0.5 < measured["ours"]["ssim"][0] / plain["ours"]["ssim"][0] < 1.5

@@ -256,3 +256,26 @@ def test_inputs_that_do_not_fit_are_refused(held_out, tmp_path):
             lpips_params={},
         )
     assert not any(tmp_path.iterdir())
+
+
+def test_what_was_not_filmed_changes_no_number(held_out, baselines, tmp_path):
+    filmed = np.full(held_out.truth_u8.shape[:3], 255, np.uint8)
+    filmed[:, 13:] = 0
+    seen = filmed[..., None] > 0
+    truth = np.where(seen, held_out.truth_u8, np.uint8(255))
+
+    def measure(name, elsewhere):
+        ours = np.where(seen, held_out.ours_u8, np.uint8(elsewhere))
+        return evaluation_report.write_report(
+            tmp_path / name,
+            dataclasses.replace(held_out, truth_u8=truth, ours_u8=ours, filmed=filmed),
+            baselines=baselines,
+            protocol={},
+            fps=25.0,
+            lpips_params={},
+        )
+
+    first, second = measure("first", 0), measure("second", 200)
+    assert first == second
+    apart = (held_out.ours_u8[:, :13].astype(float) - truth[:, :13]) ** 2 / 255.0**2
+    assert first["ours"]["l2"] == pytest.approx(apart.mean(), rel=1e-5)

@@ -20,7 +20,7 @@ from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, reader_table, video_file
 from ganavatar_jax.faces import calibration, estimator_config, mediapipe_face
-from ganavatar_jax.films import matters, matting, video_capture
+from ganavatar_jax.films import matte_solver, matters, matting, onnx_matting, video_capture
 from helpers import films, layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.system]
@@ -380,7 +380,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(faces, tmp_path, monkeypatc
     assert made.items() <= {p: p.stat().st_mtime_ns for p in folder.rglob("*")}.items()
 
 
-class Counter(matting.SelfieMatter):
+class Counter(onnx_matting.OnnxMatter):
     """A matter whose mattes tell how many images of the shot it has seen."""
 
     remembers = True
@@ -391,10 +391,10 @@ class Counter(matting.SelfieMatter):
     def forget(self):
         self.seen = 0
 
-    def matte(self, image_u8):
+    def matte(self, image_u8, hint=matting.NO_HINT):
         self.seen += 1
         alpha = np.full(image_u8.shape[:2], self.seen, np.uint8)
-        return matting.Matte(alpha, image_u8)
+        return matte_solver.Matte(alpha, image_u8)
 
 
 def test_a_matter_with_a_memory_sees_each_shot_whole(faces, tmp_path, monkeypatch):

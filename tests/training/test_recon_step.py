@@ -146,3 +146,20 @@ def test_evenness_does_not_depend_on_length_and_grows_with_clustering(key):
 def test_the_evenness_of_a_single_latent_is_refused_by_its_option():
     with pytest.raises(errors.ConfigError, match=r"uniformity_weight.*got 1"):
         recon_step.uniformity(jnp.ones((1, 4)))
+
+
+def test_what_was_not_filmed_is_not_reconstructed():
+    """Where nothing was filmed nothing differs, whatever is rendered there."""
+    config = _config(random_p=0.0, uniformity_weight=0.0, camera_weight=0.0)
+    white = np.full_like(tiny_gan.make_batch()["image_u8"], 255)
+
+    def run(level):
+        filmed = np.full(white.shape[:3], level, np.uint8)
+        batch = tiny_gan.make_batch() | {"image_u8": white, "filmed": filmed}
+        with compiled.quickly():
+            return tiny_gan.run("recon", _state(config), batch, config=config)
+
+    (_, everywhere), (state, nowhere) = run(255), run(0)
+    assert everywhere["loss/recon_l1"] > 0.1
+    assert nowhere["loss/recon_l1"] == 0.0
+    assert not _moved(_state(config).g["params"], state.g["params"])

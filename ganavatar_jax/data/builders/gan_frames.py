@@ -42,7 +42,7 @@ _SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
 
 
 class GanFrames(storage.Builder):
-    """Canonical frames: image, alpha, camera, expression, names."""
+    """Canonical frames: image, alpha, what of it was filmed, camera, expression, names."""
 
     TASK = "prepare_data"
     MEANING = ("expression_names", "resolution", "background", "has_alpha")
@@ -62,7 +62,7 @@ class GanFrames(storage.Builder):
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """Declares the features of this capture: mattes and codes only where it has some."""
+        """Declares the features of this capture: mattes, masks and codes where it has some."""
         side = self._stored_metadata["resolution"]
         features = {
             "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
@@ -71,8 +71,8 @@ class GanFrames(storage.Builder):
             "frame_id": tfds.features.Text(),
             "sequence": tfds.features.Text(),
         }
-        if self._stored_metadata["has_alpha"]:
-            features["alpha"] = tfds.features.Image(shape=(side, side, 1), encoding_format="png")
+        for name in image_features(self._stored_metadata)[1:]:
+            features[name] = tfds.features.Image(shape=(side, side, 1), encoding_format="png")
         if self._stored_metadata["expression_names"]:
             length = len(self._stored_metadata["expression_names"])
             features["expression"] = tfds.features.Tensor(shape=(length,), dtype=np.float32)
@@ -96,10 +96,26 @@ class GanFrames(storage.Builder):
             }
             if frame.alpha is not None:
                 example["alpha"] = storage.encode_png(frame.alpha)
+            if self._stored_metadata.get("has_filmed"):
+                everything = np.full(frame.image.shape[:2], 255, np.uint8)
+                filmed = everything if frame.filmed is None else frame.filmed
+                example["filmed"] = storage.encode_png(filmed)
             if length:
                 code = frame.expression
                 example["expression"] = np.zeros(length, np.float32) if code is None else code
             yield index, example
+
+
+def image_features(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Lists the features of a dataset that hold images.
+
+    Args:
+      metadata: What is stored beside its examples.
+
+    Returns:
+      "image", and "alpha" and "filmed" where the dataset has them.
+    """
+    return ("image", *(n for n in ("alpha", "filmed") if metadata.get(f"has_{n}")))
 
 
 def prepare(
@@ -122,9 +138,10 @@ def prepare(
 
     Returns:
       The stored metadata (`alignment`, what was done to cameras; `expression_names`,
-      `resolution`, `background` behind the head, `has_alpha`, `source`, `source_digest`,
-      `fingerprint`, `config`), `splits` with the number of frames of each, `folder`, `identity`,
-      which is equal for datasets that hold the same, and `rebuilt`, whether anything was written.
+      `resolution`, `background` behind the head, `has_alpha`, `has_filmed` where images reach
+      beyond what was filmed, `source`, `source_digest`, `fingerprint`, `config`), `splits` with
+      the number of frames of each, `folder`, `identity`, which is equal for datasets that hold the
+      same, and `rebuilt`, whether anything was written.
 
     Raises:
       DataFormatError: the capture breaks its layout or cannot be given the wanted form.
@@ -148,6 +165,8 @@ def prepare(
             metadata["alignment"] = _finite(dataclasses.asdict(report))
             cropped = cropping.square(aligned, config)
             _refuse_small(cropped, config)
+            if any(frame.read_filmed is not None for frame in cropped.frames):
+                metadata["has_filmed"] = True  # Else absent: such datasets are as they always were.
             _build(cropped, config, dataset_dir, metadata=metadata, progress=progress)
     builder = storage.open_dataset(dataset_dir, GanFrames)
     return {

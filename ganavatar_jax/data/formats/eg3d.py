@@ -3,6 +3,8 @@
     dataset.json      {"labels": [[name, [25 numbers]], ...]}; names use "/"
     images/...        square images of one size, any names; other folders work as well
     alpha/...         optional mattes: the image's name below images/, any image extension
+    filmed/...        optional, named likewise, of frames that reach beyond what the camera saw:
+                      white where something was filmed, black where not
     expressions.json  optional {"names": [...], "codes": {name: [numbers] or null}}
     meta.json         optional {"split": {"train": [names], "test": [names]},
                       "background": "white" | "black" | "scene", "times": {name: seconds}};
@@ -12,7 +14,7 @@ Frames are ordered by name, numbers by value ("2.png" before "10.png"), so that 
 time are in order of time. Labels, names and image headers are checked when the capture is opened;
 pixels when a frame is loaded. Each message names the file, the frame and the fix.
 
-Source: EG3D dataset format; expressions.json, meta.json and alpha/ are ours.
+Source: EG3D dataset format; expressions.json, meta.json, alpha/ and filmed/ are ours.
 """
 
 import functools
@@ -25,7 +27,7 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config, labels, records
 from ganavatar_jax.data.formats import assembly, file_tree, json_files, pictures
 
-_ALPHA = "alpha/"
+_ALPHA, _FILMED = "alpha/", "filmed/"
 _IMAGES = "images/"
 _BACKGROUNDS = ("white", "black", "scene")
 
@@ -49,7 +51,18 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     cameras = _read_labels(tree)
     names = _match_images(tree, cameras)
     side, transparent = _check_headers(tree, names)
-    mattes = _match_mattes(tree, names)
+    mattes = _match(tree, names, _ALPHA)
+    if mattes and (bare := next((name for name in names if name not in mattes), None)):
+        raise errors.DataFormatError(
+            f"{tree.path}: {bare} has no matte in alpha/, and other frames have. Add "
+            f"{_ALPHA}{_stem(bare, _IMAGES)}.png or remove the folder."
+        )
+    masks = _match(tree, names, _FILMED)
+    if stray := next((name for name in masks if name not in cameras), None):
+        raise errors.DataFormatError(
+            f"{tree.path}: {masks[stray]} is of no frame. Name it as its image below images/, or "
+            "remove it."
+        )
     if mattes and transparent:
         raise errors.DataFormatError(
             f"{tree.path}: the images are transparent and there is an alpha/ folder too. Remove "
@@ -68,6 +81,9 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
             split=split.get(name),
             size=(side, side),
             read_pixels=functools.partial(_read_pixels, tree, name, mattes.get(name), side),
+            read_filmed=functools.partial(_read_filmed, tree, masks[name], side)
+            if name in masks
+            else None,
             time_s=times_s.get(name),
         )
         for name in names
@@ -122,7 +138,9 @@ def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:
 def _match_images(tree: file_tree.FileTree, cameras: dict[str, np.ndarray]) -> list[str]:
     """Insists that images and labels are one set: nobody misses a frame that is left out."""
     found = {
-        name for name in tree.names if pictures.is_picture(name) and not name.startswith(_ALPHA)
+        name
+        for name in tree.names
+        if pictures.is_picture(name) and not name.startswith((_ALPHA, _FILMED))
     }
     for name in cameras:
         if name not in found:
@@ -170,26 +188,19 @@ def _stem(name: str, folder: str) -> str:
     return name.removeprefix(folder).rpartition(".")[0]
 
 
-def _match_mattes(tree: file_tree.FileTree, names: list[str]) -> dict[str, str]:
-    """Pairs mattes and images by their stem: a JPEG may have a PNG for its matte."""
-    mattes: dict[str, str] = {}
+def _match(tree: file_tree.FileTree, names: list[str], folder: str) -> dict[str, str]:
+    """Pairs images and files of a folder by their stem: a JPEG may have a PNG for its matte."""
+    found: dict[str, str] = {}
     for name in tree.names:
-        if name.startswith(_ALPHA) and pictures.is_picture(name):
-            stem = _stem(name, _ALPHA)
-            if stem in mattes:
+        if name.startswith(folder) and pictures.is_picture(name):
+            stem = _stem(name, folder)
+            if stem in found:
                 raise errors.DataFormatError(
-                    f"{tree.path}: {mattes[stem]} and {name} are mattes of one frame. Remove one."
+                    f"{tree.path}: {found[stem]} and {name} are of one frame. Remove one."
                 )
-            mattes[stem] = name
-    if not mattes:
-        return {}
-    for name in names:
-        if _stem(name, _IMAGES) not in mattes:
-            raise errors.DataFormatError(
-                f"{tree.path}: {name} has no matte in alpha/, and other frames have. Add "
-                f"{_ALPHA}{_stem(name, _IMAGES)}.png or remove the folder."
-            )
-    return {name: mattes[_stem(name, _IMAGES)] for name in names}
+            found[stem] = name
+    by_stem = {_stem(name, _IMAGES): name for name in names}
+    return {by_stem.get(stem, stem): name for stem, name in found.items()}
 
 
 def _read_pixels(
@@ -197,14 +208,24 @@ def _read_pixels(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     image, alpha = pictures.decode_color(tree.read(name), where=f"{tree.path}: {name}")
     if matte_name is not None:
-        where = f"{tree.path}: {matte_name}"
-        alpha = pictures.decode_matte(tree.read(matte_name), where=where)
-        if alpha.shape != (side, side):
-            raise errors.DataFormatError(
-                f"{where}: a matte must be as large as its image ({side}x{side}); got "
-                f"{alpha.shape[1]}x{alpha.shape[0]}. Resize it."
-            )
+        alpha = _read_mask(tree, matte_name, side, what="a matte")
     return image, alpha
+
+
+def _read_filmed(tree: file_tree.FileTree, name: str, side: int) -> np.ndarray:
+    filmed = _read_mask(tree, name, side, what="what was filmed")
+    return np.where(filmed > 127, 255, 0).astype(np.uint8)
+
+
+def _read_mask(tree: file_tree.FileTree, name: str, side: int, *, what: str) -> np.ndarray:
+    where = f"{tree.path}: {name}"
+    mask = pictures.decode_matte(tree.read(name), where=where)
+    if mask.shape != (side, side):
+        raise errors.DataFormatError(
+            f"{where}: {what} must be as large as its image ({side}x{side}); got "
+            f"{mask.shape[1]}x{mask.shape[0]}. Resize it."
+        )
+    return mask
 
 
 def _read_expressions(
