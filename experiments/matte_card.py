@@ -4,7 +4,7 @@
 
 measures coverage (soft IoU), edges, colours at the edge, leaps in time, and seconds a frame, for
 each way to make mattes, and writes matte_card.md and pictures over magenta. See
-experiments/log/E??-mattes.md.
+experiments/log/E017-mattes.md.
 """
 
 import argparse

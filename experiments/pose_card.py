@@ -128,7 +128,7 @@ def main():
     for capture in options.captures:
         with zipfile.ZipFile(capture) as archive:
             points = json.loads(archive.read("landmarks3d.json"))
-            names = [name for name, _ in json.loads(archive.read("dataset.json"))["labels"]]
+            titles = [name for name, _ in json.loads(archive.read("dataset.json"))["labels"]]
         with eg3d.open_capture(capture) as known:
             label25 = np.stack([frame.label25 for frame in known.frames]).astype(np.float64)
             angles = head_angles.from_cameras(label25[:, :16].reshape(-1, 4, 4))
@@ -138,7 +138,7 @@ def main():
                     pictures = {i: known.frames[i].read_pixels()[0] for i in set(chosen.tolist())}
                     for glasses in options.glasses:
                         images = [
-                            draw_glasses(pictures[i], points[names[i]], label25[i])
+                            draw_glasses(pictures[i], points[titles[i]], label25[i])
                             if glasses
                             else pictures[i]
                             for i in chosen.tolist()

@@ -24,7 +24,14 @@ from ganavatar_jax.core.arrays import Float, Int
 from ganavatar_jax.films import face_model, pose_smoothing
 from ganavatar_jax.geometry import rotation_vectors
 
-_SHAPE_FRAMES = 60  # They fix the shape as well as more do: mistakes are alike in all frames.
+_SHAPE_FRAMES = 60
+# Frames that count for the person's shape. Mistakes are alike in all frames of a film, so that more
+# of them do not make it surer: the error over people does not fall with further views.
+_PERSON_FRAMES = 6
+# Who is filmed looks at the camera: the deviation of a film's mean pitch from level, and the place
+# about which the head is turned where that decides.
+_LEVEL_DEG = 5.0
+_FACE_CENTER = np.array([0.0, -0.06, 0.16])
 _FRONT_DEG, _FEWEST_FRONT = 25.0, 20
 _NOD_COUNTS = 2.0  # A nod is as far from the front as twice the turn: people hardly nod.
 _ITERATIONS = 25
@@ -164,9 +171,13 @@ def solve(
     rotation, translation = pose_smoothing.smooth(
         state.rotation, state.translation, np.linalg.inv(own), starts
     )
+    sure = _angle_sigma_deg(_angle_slopes(rotation), shared[:, :3, :3])[few, 1]
+    level = _level_turn(rotation[few], _CAUTION * float(np.median(sure)))
     smooth = dataclasses.replace(state, rotation=rotation, translation=translation)
     predicted, _, _ = _project(problem, smooth)
     residual = np.linalg.norm((predicted - centred)[..., :2], axis=-1)
+    translation = translation + rotation @ (_FACE_CENTER - level @ _FACE_CENTER)
+    rotation = rotation @ level
     angles = _angle_slopes(rotation)
     return HeadPoses(
         rotation,
@@ -176,6 +187,13 @@ def solve(
         _CAUTION * _angle_sigma_deg(angles, own[:, :3, :3] + shared[:, :3, :3]),
         _CAUTION * _angle_sigma_deg(angles, shared[:, :3, :3]),
     )
+
+
+def _level_turn(rotation: np.ndarray, sigma_deg: float) -> np.ndarray:
+    """The nod of the head frame that the camera's usual height asks for, as far as it is unsure."""
+    _, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    share = sigma_deg**2 / (sigma_deg**2 + _LEVEL_DEG**2)
+    return rotation_vectors.exp(np.array([[share * float(np.mean(pitch)), 0.0, 0.0]]))[0]
 
 
 def fit_mean(
@@ -333,11 +351,13 @@ def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarr
         else:
             cross = np.swapaxes(slopes, 1, 2) @ person
             solved = np.linalg.solve(normal, np.concatenate([cross, right[..., None]], axis=2))
+            share = min(1.0, _PERSON_FRAMES / len(person))
             left = np.einsum("frg,frh->gh", person, person, optimize=True)
             left -= np.einsum("fkg,fkh->gh", cross, solved[..., :-1], optimize=True)
-            left += np.eye(len(left))
+            left = share * left + np.eye(len(left))
             target = np.einsum("frg,fr->g", person, residual)
-            target -= np.einsum("fkg,fk->g", cross, solved[..., -1]) + state.person
+            target -= np.einsum("fkg,fk->g", cross, solved[..., -1])
+            target = share * target - state.person
             change = np.linalg.solve(left, target)
             state.person = state.person + change
             moves = solved[..., -1] - solved[..., :-1] @ change
