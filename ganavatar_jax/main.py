@@ -9,7 +9,7 @@ line is understood and the run folder is known to be writable.
 import sys
 from collections.abc import Sequence
 
-from ganavatar_jax.apps import command_line, registry, startup
+from ganavatar_jax.apps import allocator, command_line, registry, startup
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.runs import signals
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 def run() -> None:
     """Runs the process's own command line and exits; the console command."""
+    allocator.keep_memory()
     sys.exit(main(sys.argv))
 
 
