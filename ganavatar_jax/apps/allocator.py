@@ -12,8 +12,16 @@ import sys
 from collections.abc import Mapping
 
 # Large blocks come from the heap; the heap is not given back below 16 GiB; it has huge pages where
-# the system allows them.
-TUNABLES = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.hugetlb=1"
+# the system allows them. All threads share it: heaps of single threads hold 64 MB and are given
+# back whenever they are empty, whatever the second setting says.
+TUNABLES = ":".join(
+    (
+        "glibc.malloc.mmap_max=0",
+        "glibc.malloc.trim_threshold=17179869184",
+        "glibc.malloc.hugetlb=1",
+        "glibc.malloc.arena_max=1",
+    )
+)
 SWITCH = "GANAVATAR_JAX_ALLOCATOR"  # "keep" (default) or "plain", which leaves everything as it is
 _TUNABLES = "GLIBC_TUNABLES"
 _STARTED = "_GANAVATAR_JAX_STARTED"  # holds what GLIBC_TUNABLES was, for children

@@ -2,10 +2,10 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.models import layers
+from ganavatar_jax.ops import softplus
 
 RGB_PADDING = 0.001  # Mip-NeRF's padding: makes exact 0 and 1 reachable (quirk Q6)
 
@@ -18,7 +18,7 @@ class _Net(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         x = layers.Linear(self.hidden, lr_multiplier=self.lr_multiplier, name="0")(x)
-        x = jax.nn.softplus(x)
+        x = softplus.softplus(x)
         return layers.Linear(self.features, lr_multiplier=self.lr_multiplier, name="2")(x)
 
 
@@ -38,11 +38,8 @@ class Decoder(nn.Module):
     lr_multiplier: float = 1.0
 
     @nn.compact
-    def __call__(
-        self, plane_features: Float[Array, "b p n c"]
-    ) -> tuple[Float[Array, "b n k"], Float[Array, "b n"]]:
-        """Decodes the mean over planes to (features in (-0.001, 1.001), raw density)."""
-        x = jnp.mean(plane_features, axis=1)
+    def __call__(self, x: Float[Array, "*n c"]) -> tuple[Float[Array, "*n k"], Float[Array, "*n"]]:
+        """Decodes the mean of the planes to (features in (-0.001, 1.001), raw density)."""
         out = _Net(self.hidden, 1 + self.features, self.lr_multiplier, name="net")(x)
         colors = jax.nn.sigmoid(out[..., 1:]) * (1 + 2 * RGB_PADDING) - RGB_PADDING
         return colors, out[..., 0]

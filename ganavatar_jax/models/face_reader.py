@@ -71,7 +71,7 @@ def unwrap(image: Float[Array, "b h w 3"], label25: Float[Array, "b 25"]) -> Flo
     """
     camera = cameras.from_label25(label25)
     uv, _ = cameras.project(camera, jnp.asarray(_POINTS)[None])
-    colour = grid_sample.sample_planes(image, 2.0 * uv - 1.0)
+    colour = grid_sample.sample_planes(image[:, None], 2.0 * uv[:, None] - 1.0)
     towards = camera.cam2world[:, None, :3, 3] - jnp.asarray(_POINTS)[None]
     towards = towards / jnp.linalg.norm(towards, axis=-1, keepdims=True)
     facing = jnp.sum(towards * jnp.asarray(_NORMALS)[None], axis=-1, keepdims=True)

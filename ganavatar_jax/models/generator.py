@@ -14,6 +14,7 @@ from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
 from ganavatar_jax.geometry import rays
 from ganavatar_jax.models import generator_config, generator_network, synthesis
+from ganavatar_jax.ops import blocks
 from ganavatar_jax.rendering import triplane, volume
 
 Variables = dict[str, Any]
@@ -207,10 +208,8 @@ def query(
     features = triplane.lookup(
         planes, points, axes=config.render.plane_axes, box_warp=config.render.box_warp
     )
-    decoded: Any = generator_network.decoder_network(config).apply(
-        _branch(variables, "decoder"), features
-    )
-    return decoded
+    network, branch = generator_network.decoder_network(config), _branch(variables, "decoder")
+    return blocks.map_points(lambda part: network.apply(branch, part), features)
 
 
 def enlarge(

@@ -117,8 +117,8 @@ class Generator(nn.Module):
         cfg = self.config
         w = self.backbone.mapping(z, label25)
         flat = self.backbone.synthesis(jnp.repeat(w[:, None], cfg.num_ws, axis=1), "const")
-        texel = flat[:, :1, 0].reshape(-1, 1, 3, cfg.plane_channels)
-        colors, _ = self.decoder(jnp.moveaxis(texel, 2, 1))
+        texel = flat[:, 0, 0].reshape(-1, 1, 3, cfg.plane_channels)
+        colors, _ = self.decoder(jnp.mean(texel, axis=2))
         if cfg.superresolution == "none":
             return colors
         side = 8

@@ -96,7 +96,7 @@ def warp(
     )
     size = doubled.shape[1]
     coordinates = (2.0 * jnp.stack([x, y], axis=-1) + 1.0) / size - 1.0
-    sampled = grid_sample.sample_planes(doubled, coordinates.reshape(batch, -1, 2))
+    sampled = grid_sample.sample_planes(doubled[:, None], coordinates.reshape(batch, 1, -1, 2))
     sampled = sampled.reshape(batch, grid.shape[0], grid.shape[0], channels)
     return _halve(_halve(sampled, 1, side), 2, side)
 

@@ -1,4 +1,4 @@
-"""Features of world points from three axis-aligned planes."""
+"""Features of world points from three axis-aligned planes, averaged over them."""
 
 import jax.numpy as jnp
 
@@ -39,8 +39,8 @@ def lookup(
     *,
     axes: render_config.PlaneAxes,
     box_warp: float,
-) -> Float[Array, "b p n c"]:
-    """Samples each plane at the projections of the points.
+) -> Float[Array, "b n c"]:
+    """Averages what the planes hold at the projections of the points.
 
     Args:
       planes: Feature planes, p = 3.
@@ -49,14 +49,9 @@ def lookup(
       box_warp: Side of the cube, world units.
 
     Returns:
-      Features per plane; zero outside of the planes.
+      Mean features; a plane counts as zero outside of it.
 
     Source: EG3D (Chan et al. 2022), section 4.1.
     """
-    batch, count, height, width, channels = planes.shape
     coordinates = project(points, axes=axes, box_warp=box_warp)
-    features = grid_sample.sample_planes(
-        planes.reshape(batch * count, height, width, channels),
-        coordinates.reshape(batch * count, points.shape[1], 2),
-    )
-    return features.reshape(batch, count, points.shape[1], channels)
+    return grid_sample.sample_planes(planes, coordinates) / planes.shape[1]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.ops import conv, fir, grid_sample
+from ganavatar_jax.ops import conv, fir, grid_sample, softplus
 from ganavatar_jax.rendering import sampling
 
 pytestmark = pytest.mark.bench
@@ -56,8 +56,8 @@ def sorted_by_rank(t):
 
 
 def four_taps(planes, coordinates):
-    """The lookup as four gathers of single texels, each with its own mask."""
-    height, width = planes.shape[1:3]
+    """The lookup as four gathers of single texels, each with its own mask, then the sum."""
+    height, width = planes.shape[2:4]
     x = ((coordinates[..., 0] + 1.0) * width - 1.0) / 2.0
     y = ((coordinates[..., 1] + 1.0) * height - 1.0) / 2.0
     left, top = jnp.floor(x), jnp.floor(y)
@@ -67,9 +67,9 @@ def four_taps(planes, coordinates):
             inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             i = jnp.clip(row, 0, height - 1).astype(jnp.int32)
             j = jnp.clip(column, 0, width - 1).astype(jnp.int32)
-            texel = jax.vmap(lambda plane, a, b: plane[a, b])(planes, i, j)
+            texel = jax.vmap(jax.vmap(lambda plane, a, b: plane[a, b]))(planes, i, j)
             result += texel * (row_weight * column_weight * inside)[..., None]
-    return result
+    return jnp.sum(result, axis=1)
 
 
 def gradient_of(function, argument):
@@ -89,7 +89,8 @@ def draw(*shapes):
 
 IMAGE, KERNEL = (4, 32, 32, 64), (3, 3, 64, 64)
 DOUBLED, PADDED, SAMPLES = (4, 64, 64, 64), (4, 33, 33, 64), (4, 1024, 20)
-PLANES, POINTS, FEATURES = (12, 64, 64, 32), (12, 8192, 2), (12, 8192, 32)
+PLANES, POINTS, FEATURES = (4, 3, 64, 64, 32), (4, 3, 8192, 2), (4, 8192, 32)
+HIDDEN = (32768, 64)
 PAIRS = {
     "up-convolution": (conv.conv2d_up2, dilated_up, (IMAGE, KERNEL)),
     "up-convolution, image gradient": (
@@ -119,6 +120,12 @@ PAIRS = {
         gradient_of(grid_sample.sample_planes, 0),
         gradient_of(four_taps, 0),
         (PLANES, POINTS, FEATURES),
+    ),
+    "softplus": (softplus.softplus, jax.nn.softplus, (HIDDEN,)),
+    "softplus, gradient": (
+        gradient_of(softplus.softplus, 0),
+        gradient_of(jax.nn.softplus, 0),
+        (HIDDEN, HIDDEN),
     ),
 }
 

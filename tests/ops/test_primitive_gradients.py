@@ -1,5 +1,7 @@
 """StyleGAN primitives: gradients of both orders, and low precisions."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,13 +104,14 @@ def test_gradients_of_a_gradient_norm_equal_finite_differences(layer):
         assert float(slope) == pytest.approx(float(numeric), rel=1e-7)
 
 
-def test_the_gradient_of_the_lookup_is_its_transpose():
-    planes, values = _draw(0, 3, 5, 7, 2), _draw(1, 3, 40, 2)
-    points = jnp.asarray(np.random.default_rng(2).uniform(-1.3, 1.3, (3, 40, 2)), jnp.float32)
+@pytest.mark.parametrize("count", [40, 5001], ids=["one block", "two blocks, one filled up"])
+def test_the_gradient_of_the_lookup_is_its_transpose(count):
+    planes, values = _draw(0, 2, 3, 5, 7, 2), _draw(1, 2, count, 2)
+    points = 0.6 * _draw(2, 2, 3, count, 2)
     looked_up, pull_back = jax.vjp(lambda p: grid_sample.sample_planes(p, points), planes)
     (gradient,) = pull_back(values)
     np.testing.assert_allclose(
-        jnp.sum(looked_up * values), jnp.sum(planes * gradient), rtol=1e-5, atol=1e-5
+        jnp.sum(looked_up * values), jnp.sum(planes * gradient), rtol=1e-5, atol=1e-3
     )
     # Linear, so the gradient at other planes is the same; and every texel near a point gets some.
     (again,) = jax.vjp(lambda p: grid_sample.sample_planes(p, points), 2.0 * planes)[1](values)
@@ -117,9 +120,9 @@ def test_the_gradient_of_the_lookup_is_its_transpose():
 
 
 def test_the_gradient_of_the_points_equals_finite_differences():
-    planes, values = _draw(0, 2, 5, 7, 3), _draw(1, 2, 30, 3)
-    texels = np.random.default_rng(2).uniform(0.2, 0.8, (2, 30, 2))  # between texel centres
-    texels += np.random.default_rng(3).integers(0, 4, (2, 30, 2))
+    planes, values = _draw(0, 2, 3, 5, 7, 3), _draw(1, 2, 30, 3)
+    texels = np.random.default_rng(2).uniform(0.2, 0.8, (2, 3, 30, 2))  # between texel centres
+    texels += np.random.default_rng(3).integers(0, 4, (2, 3, 30, 2))
     points = jnp.asarray((2.0 * texels + 1.0) / np.array([7.0, 5.0]) - 1.0, jnp.float32)
 
     @jax.jit
@@ -127,10 +130,11 @@ def test_the_gradient_of_the_points_equals_finite_differences():
         return jnp.sum(grid_sample.sample_planes(planes, points) * values, axis=-1)
 
     (gradient,) = jax.vjp(total, points)[1](jnp.ones((2, 30)))
-    for axis in (0, 1):
-        step = 0.01 * jnp.eye(2)[axis][None, None]  # linear within a texel
+    for plane, axis in itertools.product(range(3), (0, 1)):
+        step = jnp.zeros((1, 3, 1, 2)).at[0, plane, 0, axis].set(0.01)  # linear within a texel
         differences = (total(points + step) - total(points - step)) / 0.02
-        np.testing.assert_allclose(gradient[..., axis], differences, rtol=1e-3, atol=1e-3)
+        found = gradient[:, plane, :, axis]
+        np.testing.assert_allclose(found, differences, rtol=2e-3, atol=2e-3)
 
 
 # Low precision.

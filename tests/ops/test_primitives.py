@@ -216,12 +216,17 @@ def test_scaling_inputs_and_outputs_equals_per_sample_kernels(options):
 
 
 def test_planes_are_sampled_bilinearly_with_zeros_outside():
-    planes, points = _draw(9, 2, 4, 6, 3), 1.3 * _draw(10, 2, 40, 2)
-    points = points.at[0, :4].set(jnp.array([[1.0, 1.0], [-1.0, 0.0], [1.2, 0.0], [50.0, -50.0]]))
+    planes, points = _draw(9, 2, 3, 4, 6, 3), 1.3 * _draw(10, 2, 3, 40, 2)
+    points = points.at[0, 0, :4].set(
+        jnp.array([[1.0, 1.0], [-1.0, 0.0], [1.2, 0.0], [50.0, -50.0]])
+    )
 
     def loops(planes, points):
-        pairs = zip(planes, points, strict=True)
-        return np.stack([[reference.grid_sample(p, u, v) for u, v in uv] for p, uv in pairs])
+        def look(plane, places):
+            return np.array([reference.grid_sample(plane, u, v) for u, v in places])
+
+        images = zip(planes, points, strict=True)
+        return np.stack([sum(map(look, *image)) for image in images])
 
     _against_loops(grid_sample.sample_planes, loops, planes, points, name="planes")
 
@@ -231,7 +236,7 @@ def test_planes_are_sampled_bilinearly_with_zeros_outside():
         look = lambda plane, y, x: jax.vmap(  # noqa: E731
             lambda c: jax.scipy.ndimage.map_coordinates(c, [y, x], order=1), in_axes=-1, out_axes=-1
         )(plane)
-        return jax.vmap(look)(planes, py, px)
+        return jnp.sum(jax.vmap(jax.vmap(look))(planes, py, px), axis=1)
 
     compare.assert_parity(
         jax.jit(grid_sample.sample_planes)(planes, points),
@@ -242,8 +247,8 @@ def test_planes_are_sampled_bilinearly_with_zeros_outside():
 
 
 def test_far_and_infinite_coordinates_read_zeros():
-    planes = jnp.ones((1, 3, 3, 2))
-    points = jnp.array([[[1e30, 0.0], [-1e30, 1e30], [jnp.inf, 0.0], [0.0, -jnp.inf]]])
+    planes = jnp.ones((1, 1, 3, 3, 2))
+    points = jnp.array([[[[1e30, 0.0], [-1e30, 1e30], [jnp.inf, 0.0], [0.0, -jnp.inf]]]])
     np.testing.assert_array_equal(grid_sample.sample_planes(planes, points), np.zeros((1, 4, 2)))
 
 
