@@ -18,7 +18,7 @@ import numpy as np
 
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
-from ganavatar_jax.data import data_config, head_landmarks
+from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
 from ganavatar_jax.films import (
@@ -34,9 +34,7 @@ from ganavatar_jax.films import (
 from ganavatar_jax.geometry import (
     ffhq_camera,
     head_angles,
-    point_models,
     rotation_vectors,
-    similarity,
 )
 
 MODEL = "face_model 1"  # what poses are found with; captures of another one find them anew
@@ -256,9 +254,7 @@ def _second_opinion(
         path=estimator.model_path,
         allow_download=estimator.allow_download,
     )
-    face, head = canonical_face.load(task), head_landmarks.load_head_landmarks()
-    mean = point_models.PointModel(head.model.mean, head.model.modes[..., :0], 1.0)
-    moved = similarity.move_points(face, point_models.align(face[head.indices], mean))
+    moved = face_model.place_canonical(canonical_face.load(task))
     seen = tracks.landmarks[:, : len(moved)].astype(np.float64)
     return rotation_vectors.angle_deg(head_poses.fit_mean(seen, moved)[0], rotation)
 
