@@ -18,8 +18,6 @@ if importlib.metadata.version("jaxlib") in ("0.10.2", "0.11.0"):
     os.environ["XLA_FLAGS"] += " --xla_cpu_experimental_ynn_fusion_type=-reduce"
 if importlib.metadata.version("jaxlib") == "0.10.1":  # cries wolf at each use of the cache
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Tests run side by side already; threads of a sum that wait for each other cost twenty times as much.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

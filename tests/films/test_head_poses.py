@@ -9,7 +9,7 @@ from ganavatar_jax.films import face_model, head_poses
 from ganavatar_jax.geometry import head_angles, rotation_vectors
 from helpers import heads, layouts
 
-FRAMES, PEOPLE, FOCAL = 30, 12, 1500.0
+FRAMES, PEOPLE, FOCAL = 24, 10, 1500.0
 STARTS = np.zeros(1, np.int64)
 MODEL = face_model.load_face_model()
 JAW = "jaw"
@@ -74,7 +74,8 @@ def test_errors_lie_within_what_is_told_of_them(people):
 
 
 def test_the_mean_face_is_found_exactly():
-    cameras, generator = moving(count=60), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
+    cameras = heads.cameras(heads.swing(-35.0, 35.0, count=60))  # Level, as cameras usually are.
     person = heads.Person.draw(generator, size=0.0)
     landmarks = heads.landmarks(cameras, person, generator, expression=0.0, noise=0.0)
     found = solve(landmarks, focal_px=FOCAL)
@@ -98,8 +99,8 @@ def test_landmarks_that_are_wrong_do_not_count():
     cameras, generator = moving(), np.random.default_rng(0)
     landmarks = heads.landmarks(cameras, heads.Person.draw(generator), generator)
     right = solve(landmarks)
-    wrong = landmarks.copy()
-    wrong[:, MODEL.indices[:8]] += [40.0, -30.0, 20.0]
+    wrong, side = landmarks.copy(), MODEL.indices[np.argsort(MODEL.mean[:, 0])[:10]]
+    wrong[:, side] += [40.0, -30.0, 20.0]
     found = solve(wrong)
     assert rotation_vectors.angle_deg(found.rotation, right.rotation).max() < 1.5
     rigid = head_poses.fit_mean(wrong[:, MODEL.indices], MODEL.mean)[0]
@@ -118,13 +119,13 @@ def test_frames_that_show_something_else_fit_badly():
 
 
 def expression_of(part):
-    """The usual way in which a part of the face moves: jaw open or lids closed, three deviations."""
+    """The usual way in which jaws open or lids close, by three deviations."""
     if part == JAW:
         lip = MODEL.mean[MODEL.indices.tolist().index(14), 1]
         moved = MODEL.mean[:, 1] <= lip
     else:
         moved = np.isin(MODEL.indices, UPPER_LIDS)
-    assert moved.sum() > 2
+    assert moved.sum() >= 2
     direction = -(MODEL.frame[:, 1] * moved[:, None]).sum(axis=0)
     return 3.0 * direction / np.linalg.norm(direction)
 
