@@ -54,7 +54,7 @@ def draw_glasses(image, landmarks, label25, style=PLAIN):
     ring = style.rim * np.stack(
         [np.cos(around), style.height * np.sin(around), np.zeros(60)], axis=1
     )
-    lenses = {}
+    color, lenses = (*style.color, 255), {}
     for side in ("left", "right"):
         lenses[side] = np.array(landmarks[f"pupil_{side}"]) + [0.0, style.drop, style.ahead]
         outline = place(lenses[side] + ring)
