@@ -193,7 +193,7 @@ def _level_turn(rotation: np.ndarray, sigma_deg: float) -> np.ndarray:
     """The nod of the head frame that the camera's usual height asks for, as far as it is unsure."""
     _, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
     share = sigma_deg**2 / (sigma_deg**2 + _LEVEL_DEG**2)
-    return rotation_vectors.exp(np.array([[share * float(np.mean(pitch)), 0.0, 0.0]]))[0]
+    return rotation_vectors.exp(np.array([[-share * float(np.mean(pitch)), 0.0, 0.0]]))[0]
 
 
 def fit_mean(

@@ -280,30 +280,9 @@ def _from_structure(
     intrinsics = _crop_intrinsics(video.size, squares, start.focal_px)
     cameras = start.cam2world[kept]
     video_structure.match_pictures(folder, pictures, cameras, intrinsics, progress=progress)
-    found = None
-    for index in range(video_structure.passes()):
-        if progress is not None:
-            progress("cameras", index, video_structure.passes())
-        found = video_structure.adjust(folder, cameras, intrinsics, index=index)
-        known = found.seen >= _FEWEST_POINTS
-        if known.mean() < _FEWEST_SHARE:
-            return _stay(
-                config.source,
-                start,
-                f"{known.sum()} of {len(known)} frames show enough features of the head",
-            )
-        agreed = pose_agreement.agree(poses.take(kept), found.cam2world, known)
-        cameras = agreed.cam2world
-    assert found is not None
-    if progress is not None:
-        progress("cameras", video_structure.passes(), video_structure.passes())
-    if agreed.share < _FEWEST_SHARE:
-        return _stay(
-            config.source,
-            start,
-            f"features and landmarks agree in {agreed.share:.0%} of the frames (median "
-            f"difference {agreed.median_deg:.1f} degrees)",
-        )
+    found, agreed, problem = _adjust(folder, poses.take(kept), cameras, intrinsics, progress)
+    if problem:
+        return _stay(config.source, start, problem)
     if not agreed.accepted.all():
         _LOG.warning(
             "%s: features agree with landmarks in %d of %d frames; the others keep the cameras of "
@@ -316,13 +295,42 @@ def _from_structure(
     refined = kept[agreed.accepted]
     every, every_px = start.cam2world.copy(), start.residual_px.copy()
     sigma, marks = start.sigma_deg.copy(), start.refined.copy()
-    every[refined] = cameras[agreed.accepted]
+    every[refined] = agreed.cam2world[agreed.accepted]
     every_px[refined] = (found.residual_px * side / _PICTURE_PX)[agreed.accepted]
     sigma[refined] = agreed.sigma_deg[agreed.accepted]
     marks[refined] = True
     return start._replace(
         cam2world=every, residual_px=every_px, sigma_deg=sigma, refined=marks, cameras="colmap"
     )
+
+
+def _adjust(
+    folder: pathlib.Path,
+    poses: head_poses.HeadPoses,
+    cameras: Float[np.ndarray, "k 4 4"],
+    intrinsics_px: Float[np.ndarray, "k 3 3"],
+    progress: video_landmarks.Progress | None,
+) -> tuple[video_structure.Structure, pose_agreement.Agreement, str]:
+    """Adjusts a structure pass by pass; what it shows, and why it is not to be believed."""
+    for index in range(video_structure.passes()):
+        if progress is not None:
+            progress("cameras", index, video_structure.passes())
+        found = video_structure.adjust(folder, cameras, intrinsics_px, index=index)
+        known = found.seen >= _FEWEST_POINTS
+        agreed = pose_agreement.agree(poses, found.cam2world, known)
+        cameras = agreed.cam2world
+        if known.mean() < _FEWEST_SHARE:
+            shown = f"{known.sum()} of {len(known)} frames show enough features of the head"
+            return found, agreed, shown
+    if progress is not None:
+        progress("cameras", video_structure.passes(), video_structure.passes())
+    problem = ""
+    if agreed.share < _FEWEST_SHARE:
+        problem = (
+            f"features and landmarks agree in {agreed.share:.0%} of the frames (median difference "
+            f"{agreed.median_deg:.1f} degrees)"
+        )
+    return found, agreed, problem
 
 
 def _stay(source: str, start: Solved, problem: str) -> Solved:
