@@ -25,12 +25,12 @@ from ganavatar_jax.films import face_model, pose_smoothing
 from ganavatar_jax.geometry import rotation_vectors
 
 _SHAPE_FRAMES = 60
-# Frames that count for the person's shape. Mistakes are alike in all frames of a film, so that more
-# of them do not make it surer: the error over people does not fall with further views.
+# Frames that make the person's shape surer. Mistakes are alike in all frames of a film: the error
+# over people hardly falls with further views.
 _PERSON_FRAMES = 6
 # Who is filmed looks at the camera: the deviation of a film's mean pitch from level, and the place
 # about which the head is turned where that decides.
-_LEVEL_DEG = 4.0
+_LEVEL_DEG = 8.0
 _FACE_CENTER = np.array([0.0, -0.06, 0.16])
 _FRONT_DEG, _FEWEST_FRONT = 25.0, 20
 _NOD_COUNTS = 2.0  # A nod is as far from the front as twice the turn: people hardly nod.
@@ -162,8 +162,8 @@ def solve(
         np.zeros((len(seen), model.frame.shape[-1])),
         np.zeros(problem.lasting.shape[-1]),
     )
-    few, normal = _find_person(problem, state)
-    own, shared = _pose_covariance(problem, state, np.linalg.inv(normal))
+    few, told = _find_person(problem, state)
+    own, shared = _pose_covariance(problem, state, np.linalg.inv(told + np.eye(len(told))))
     rotation, translation = pose_smoothing.smooth(
         state.rotation, state.translation, np.linalg.inv(own), starts
     )
@@ -186,18 +186,18 @@ def solve(
 
 
 def _find_person(problem: _Problem, state: _State) -> tuple[np.ndarray, np.ndarray]:
-    """Solves for the person and for all poses in place; frames that told, and their equations."""
-    few, normal = np.zeros(0, np.int64), np.zeros((0, 0))
+    """Solves for the person and for all poses in place; frames that told, and how much they did."""
+    few, told = np.zeros(0, np.int64), np.zeros((0, 0))
     # The mean face takes many a person's nods for level ones: frames are chosen again.
     for _ in range(_CHOICES):
         chosen = _choose_frames(state.rotation)
         if np.array_equal(chosen, few):
             break
         few, part = chosen, state.take(chosen)
-        normal = _iterate(problem.take(few), part, with_person=True)
+        told = _iterate(problem.take(few), part, with_person=True)
         state.person = part.person
         _iterate(problem, state, with_person=False)
-    return few, normal
+    return few, min(1.0, _PERSON_FRAMES / len(few)) * told
 
 
 def _level_turn(rotation: np.ndarray, sigma_deg: float) -> np.ndarray:
@@ -354,7 +354,7 @@ def _own_normal(
 
 
 def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarray:
-    """Solves in place; returns the person's normal equations (empty without the person)."""
+    """Solves in place; returns what frames tell of the person (empty without the person)."""
     left = np.zeros((0, 0))
     for _ in range(_ITERATIONS):
         residual, slopes, person = _linearize(problem, state, with_person=with_person)
@@ -365,14 +365,11 @@ def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarr
         else:
             cross = np.swapaxes(slopes, 1, 2) @ person
             solved = np.linalg.solve(normal, np.concatenate([cross, right[..., None]], axis=2))
-            share = min(1.0, _PERSON_FRAMES / len(person))
             left = np.einsum("frg,frh->gh", person, person, optimize=True)
             left -= np.einsum("fkg,fkh->gh", cross, solved[..., :-1], optimize=True)
-            left = share * left + np.eye(len(left))
             target = np.einsum("frg,fr->g", person, residual)
-            target -= np.einsum("fkg,fk->g", cross, solved[..., -1])
-            target = share * target - state.person
-            change = np.linalg.solve(left, target)
+            target -= np.einsum("fkg,fk->g", cross, solved[..., -1]) + state.person
+            change = np.linalg.solve(left + np.eye(len(left)), target)
             state.person = state.person + change
             moves = solved[..., -1] - solved[..., :-1] @ change
         state.rotation = rotation_vectors.exp(moves[:, :3]) @ state.rotation
