@@ -149,6 +149,8 @@ def prepare(
     """
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
+        for note in capture.notes:
+            _LOG.info("%s: %s", config.source, note)
         metadata = _metadata(capture, config)
         stored = _stored_fingerprint(dataset_dir)
         rebuilt = stored != metadata["fingerprint"]
