@@ -272,6 +272,8 @@ def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[
     """Describes the dataset; its fingerprint tells whether another call would make the same."""
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
+    if not config.reader.flame_joints:
+        del kept["reader"]["flame_joints"]  # Datasets from before have no such option.
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
     identity["files"] = _file_digests(config.align)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -13,8 +13,10 @@ Source: COLMAP's documentation, "Output Format".
 """
 
 import dataclasses
+import io
 import re
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +30,7 @@ from ganavatar_jax.data.formats import (
     file_tree,
     json_files,
     lenses,
+    matte_files,
     names,
     pictures,
 )
@@ -163,7 +166,12 @@ def choose_model(tree: file_tree.FileTree) -> tuple[Model, list[Model]]:
 def _read_model(tree: file_tree.FileTree, folder: str, ending: str) -> Model:
     files = [_join(folder, f"{name}.{ending}") for name in ("cameras", "images")]
     read = _read_binary if ending == "bin" else _read_text
-    cameras, poses = read(tree, files)
+    try:
+        cameras, poses = read(tree, files)
+    except errors.DataFormatError as error:
+        line = str(error)
+        named = line if line.startswith(str(tree.path)) else f"{tree.path}: {line}"
+        raise errors.DataFormatError(named) from error
     _check(tree, files, cameras, poses)
     return Model(folder, cameras, poses)
 
@@ -179,6 +187,7 @@ def _image_folders(folder: str) -> list[str]:
 
 
 def _tell_models(model: Model, others: list[Model]) -> list[str]:
+    """Tells how many frames other models have that this one lacks."""
     used = {pose.name for pose in model.poses}
     lost = [
         f"{other.folder or 'the root'} has {len(other.poses)}"
@@ -225,7 +234,7 @@ def _read_text(tree: file_tree.FileTree, files: list[str]) -> tuple[dict[int, Ca
     cameras, poses = {}, []
     try:
         for line in _lines(tree, files[0]):
-            number, model, width, height, *rest = line.split()
+            number, model, width, height, *rest = line.split(maxsplit=17)
             cameras[int(number)] = _camera(model, int(width), int(height), list(map(float, rest)))
         for line in _lines(tree, files[1]):
             if _is_points(line):
@@ -235,15 +244,17 @@ def _read_text(tree: file_tree.FileTree, files: list[str]) -> tuple[dict[int, Ca
             poses.append(Pose(values[9], int(values[8]), quaternion, translation))
     except (ValueError, IndexError) as error:
         raise errors.DataFormatError(
-            f"{tree.path}: {files[0]} or {files[1]} breaks COLMAP's text layout ({error}). Export "
+            f"{files[0]} or {files[1]} breaks COLMAP's text layout ({error!s:.200}). Export "
             "the model again."
         ) from error
     return cameras, poses
 
 
-def _lines(tree: file_tree.FileTree, name: str) -> list[str]:
-    lines = tree.read(name).decode("utf-8-sig").replace("\r", "\n").split("\n")
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+def _lines(tree: file_tree.FileTree, name: str) -> Iterator[str]:
+    """Yields lines one at a time: points make a model's text far larger than its poses."""
+    for line in io.TextIOWrapper(io.BytesIO(tree.read(name)), encoding="utf-8-sig"):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.strip()
 
 
 def _is_points(line: str) -> bool:
@@ -251,8 +262,9 @@ def _is_points(line: str) -> bool:
 
     Some writers leave the second line out, others leave it empty: lines cannot be counted.
     """
-    values = line.split()
-    return len(values) % 3 == 0 and all(_is_number(value) for value in (*values[:12], values[-1]))
+    values = line.split(maxsplit=12)
+    numbers = all(_is_number(value) for value in values[:12])
+    return numbers and (len(values) > 12 or len(values) % 3 == 0)
 
 
 def _is_number(value: str) -> bool:
@@ -270,8 +282,7 @@ def _read_binary(
         return _binary_cameras(tree.read(files[0])), _binary_images(tree.read(files[1]))
     except (struct.error, UnicodeDecodeError, ValueError) as error:
         raise errors.DataFormatError(
-            f"{tree.path}: {files[0]} or {files[1]} is cut off or damaged ({error}). Export the "
-            "model again."
+            f"{files[0]} or {files[1]} is cut off or damaged ({error!s:.200}). Export the model again."
         ) from error
 
 
@@ -338,7 +349,7 @@ def _make_entry(
     return assembly.Entry(
         frame_id=image,
         image=image,
-        matte=assembly.find_matte(tree, image),
+        matte=matte_files.find(tree, image),
         cam2world=conventions.from_world2cam(world2cam),
         intrinsics=conventions.normalize_intrinsics(
             np.array(focal), np.array([named["cx"], named["cy"]]), size=camera.size

@@ -59,16 +59,7 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
             f"{_ALPHA}{_stem(bare, _IMAGES)}.png or remove the folder."
         )
     masks = _match(tree, images, _FILMED)
-    if stray := next((name for name in masks if name not in cameras), None):
-        raise errors.DataFormatError(
-            f"{tree.path}: {masks[stray]} is of no frame. Name it as its image below images/, or "
-            "remove it."
-        )
-    if alphas and transparent:
-        raise errors.DataFormatError(
-            f"{tree.path}: the images are transparent and there is an alpha/ folder too. Remove "
-            "one of the two mattes."
-        )
+    _check_masks(tree, images, masks, is_doubled=bool(alphas) and transparent)
     expression_names, codes = _read_expressions(tree, images)
     meta = json_files.read_object(tree, "meta.json") if "meta.json" in tree.known else {}
     split, background = _read_meta(tree, meta, images)
@@ -103,6 +94,23 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
 
 
 open_capture = assembly.opener(read_capture)
+
+
+def _check_masks(
+    tree: file_tree.FileTree, images: list[str], masks: dict[str, str], *, is_doubled: bool
+) -> None:
+    """Refuses masks of no frame, and two mattes of one."""
+    known = set(images)
+    if stray := next((name for name in masks if name not in known), None):
+        raise errors.DataFormatError(
+            f"{tree.path}: {masks[stray]} is of no frame. Name it as its image below images/, or "
+            "remove it."
+        )
+    if is_doubled:
+        raise errors.DataFormatError(
+            f"{tree.path}: the images are transparent and there is an alpha/ folder too. Remove "
+            "one of the two mattes."
+        )
 
 
 def _read_labels(tree: file_tree.FileTree) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ from ganavatar_jax.core import errors
 
 # No image or label file of a capture comes near; an archive may claim any size for its files.
 MAX_FILE_BYTES = 2**29
+MAX_TEXT_BYTES = 2**22  # Of one camera's or one frame's numbers.
 _LONGEST_LINK_BYTES = 4096  # A link of an archive holds the path it leads to.
 
 
@@ -256,6 +257,28 @@ def open_tree(path: str | pathlib.Path) -> Iterator[FileTree]:
 
 def _is_visible(name: str) -> bool:
     return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def read_small(tree: FileTree, name: str) -> bytes:
+    """Reads a text of numbers, of which a large one would fill the memory.
+
+    Args:
+      tree: The capture.
+      name: One of its files.
+
+    Returns:
+      Its bytes.
+
+    Raises:
+      DataFormatError: it cannot be read, or has more than `MAX_TEXT_BYTES`.
+    """
+    data = tree.read(name)
+    if len(data) > MAX_TEXT_BYTES:
+        raise errors.DataFormatError(
+            f"{tree.path}: {name} has {len(data)} bytes; at most {MAX_TEXT_BYTES} are read. Export "
+            "it again."
+        )
+    return data
 
 
 def fold(name: str) -> str:

@@ -26,6 +26,7 @@ from ganavatar_jax.data.formats import (
     conventions,
     file_tree,
     json_files,
+    matte_files,
     names,
 )
 
@@ -98,8 +99,8 @@ def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.
         yield assembly.Entry(
             frame_id=image,
             image=image,
-            matte=assembly.named_matte(tree, frame, base=folder, where=place)
-            or assembly.find_matte(tree, image),
+            matte=matte_files.named(tree, frame, base=folder, where=place)
+            or matte_files.find(tree, image),
             cam2world=cam2world,
             intrinsics=_intrinsics(focal, values[2:] * size, size),
             expression=np.concatenate([code, jaw]).astype(np.float32),

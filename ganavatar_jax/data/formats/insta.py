@@ -14,7 +14,6 @@ Source: INSTA (Zielonka et al. 2023), layout of its datasets.
 
 import dataclasses
 import functools
-import io
 import pathlib
 
 import numpy as np
@@ -27,6 +26,7 @@ from ganavatar_jax.data.formats import (
     cameras,
     file_tree,
     json_files,
+    matte_files,
     names,
     pictures,
 )
@@ -93,7 +93,7 @@ def _read_entries(
                 assembly.Entry(
                     frame_id=image,
                     image=image,
-                    matte=assembly.named_matte(tree, frame, where=place),
+                    matte=matte_files.named(tree, frame, where=place),
                     cam2world=pose,
                     intrinsics=camera.intrinsics,
                     size=camera.size,
@@ -116,10 +116,10 @@ def _read_code(
         return None  # The converter names the files whether or not they were exported.
     name = found
     try:
-        code = np.loadtxt(io.BytesIO(tree.read(name)), dtype=np.float32).reshape(-1)
+        code = np.array(file_tree.read_small(tree, name).split(), np.float32)
     except ValueError as error:
         raise errors.DataFormatError(
-            f"{where}: {name} must hold numbers only ({error}). Export it again."
+            f"{where}: {name} must hold numbers only ({error!s:.200}). Export it again."
         ) from error
     if not len(code) or not np.isfinite(code).all():
         raise errors.DataFormatError(

@@ -30,6 +30,7 @@ from ganavatar_jax.data.formats import (
     conventions,
     file_tree,
     json_files,
+    matte_files,
     names,
 )
 
@@ -87,8 +88,7 @@ def _read_file(
         yield assembly.Entry(
             frame_id=image,
             image=image,
-            matte=assembly.named_matte(tree, frame, where=place)
-            or assembly.find_matte(tree, image),
+            matte=matte_files.named(tree, frame, where=place) or matte_files.find(tree, image),
             cam2world=cam2world,
             intrinsics=intrinsics,
             expression=code,

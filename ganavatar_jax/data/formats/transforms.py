@@ -25,6 +25,7 @@ from ganavatar_jax.data.formats import (
     conventions,
     file_tree,
     json_files,
+    matte_files,
     names,
 )
 
@@ -45,9 +46,7 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     Source: NeRF.
     """
     del options
-    sides = json_files.split_files(tree, "transforms", needed="transforms.json")
-    found = [frame for name, split in sides for frame in _read_file(tree, name, split)]
-    found.sort(key=lambda frame: json_files.by_number(frame.entry.frame_id))
+    found = read_frames(tree)
     return assembly.make_capture(
         tree,
         [frame.entry for frame in found],
@@ -59,16 +58,34 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
 open_capture = assembly.opener(read_capture)
 
 
-class _Frame(NamedTuple):
-    """A frame and its camera, of which lenses are told."""
+class Frame(NamedTuple):
+    """A frame, its camera, of which lenses are told, and all that its file says of it."""
 
     entry: assembly.Entry
     camera: cameras.Camera
+    values: dict[str, Any]
+
+
+def read_frames(tree: file_tree.FileTree) -> list[Frame]:
+    """Reads the frames of all transforms files.
+
+    Args:
+      tree: Folder or zip.
+
+    Returns:
+      The frames, in the order of their names.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+    """
+    sides = json_files.split_files(tree, "transforms", needed="transforms.json")
+    found = [frame for name, split in sides for frame in _read_file(tree, name, split)]
+    return sorted(found, key=lambda frame: json_files.by_number(frame.entry.frame_id))
 
 
 def _read_file(
     tree: file_tree.FileTree, name: str, split: records.SplitName | None
-) -> Iterator[_Frame]:
+) -> Iterator[Frame]:
     """Reads the frames of one transforms file; what a frame says outweighs what the file says."""
     content = json_files.read_object(tree, name)
     where = f"{tree.path}: {name}"
@@ -85,12 +102,12 @@ def _read_file(
             values, image_size=functools.partial(assembly.image_size, tree, image), where=place
         )
         pose = cameras.undo_world(cameras.read_pose(frame, where=place), values, where=place)
-        matte = assembly.named_matte(tree, frame, where=place)
+        matte = matte_files.named(tree, frame, where=place)
         side = sides[image] if image in sides else split
         entry = assembly.Entry(
             frame_id=image,
             image=image,
-            matte=matte or assembly.find_matte(tree, image),
+            matte=matte or matte_files.find(tree, image),
             cam2world=conventions.from_opengl(pose),
             intrinsics=camera.intrinsics,
             size=camera.size,
@@ -98,7 +115,7 @@ def _read_file(
             sequence=image.rpartition("/")[0],
             split=side,
         )
-        yield _Frame(entry, camera)
+        yield Frame(entry, camera, values)
 
 
 def _read_sides(
