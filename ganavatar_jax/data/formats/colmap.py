@@ -282,7 +282,8 @@ def _read_binary(
         return _binary_cameras(tree.read(files[0])), _binary_images(tree.read(files[1]))
     except (struct.error, UnicodeDecodeError, ValueError) as error:
         raise errors.DataFormatError(
-            f"{files[0]} or {files[1]} is cut off or damaged ({error!s:.200}). Export the model again."
+            f"{files[0]} or {files[1]} is cut off or damaged ({error!s:.200}). Export the "
+            "model again."
         ) from error
 
 

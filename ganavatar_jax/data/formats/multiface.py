@@ -115,8 +115,8 @@ def read_krt(tree: file_tree.FileTree) -> dict[str, Calibration]:
             parts, right = (), False
         if not right or not all(np.isfinite(part).all() for part in parts):
             raise errors.DataFormatError(
-                f"{tree.path}: KRT: camera {name.strip()!r:.80} must have 3 lines of intrinsics, one "
-                "of 5 distortion coefficients and 3 of [R | t]. Download the file again."
+                f"{tree.path}: KRT: camera {name.strip()!r:.80} must have 3 lines of intrinsics, "
+                "one of 5 distortion coefficients and 3 of [R | t]. Download the file again."
             )
         cameras[name.strip()] = Calibration(*parts)
     return cameras

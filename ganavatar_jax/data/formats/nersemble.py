@@ -74,7 +74,7 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     )
     serials = assembly.choose(tree, sorted({f[1] for f in found}), options.cameras, what="camera")
     tracked = [sequence for sequence in sequences if _TRACKING.format(sequence) in tree.known]
-    if not tracked and not any(f"/{name}".find("/tracking/") >= 0 for name in tree.names):
+    if not tracked and not any("/tracking/" in name for name in tree.names):
         return _read_instant(tree, calibration, sequences, serials)
     pairs = set(found)
     frames = [
@@ -106,55 +106,54 @@ def _read_instant(
             f"all cameras; it has {', '.join(sequences[:6])}. Name one in data.reader.sequences, "
             "or take one camera's film with data.format=video."
         )
-    frames, total = [], 0
-    for serial in serials:
-        name = f"sequences/{sequences[0]}/images/cam_{serial}.mp4"
-        if name not in tree.known:
-            continue
-        world2cam, intrinsics_px = _read_camera(tree, calibration, serial)
-        images = _open_video(tree, name)
-        matte = name.replace("/images/", "/alpha_maps/")
-        mattes = _open_video(tree, matte) if matte in tree.known else None
-        total += images.count
-        intrinsics = conventions.normalize_intrinsics(
-            intrinsics_px[[0, 1], [0, 1]],
-            intrinsics_px[:2, 2],
-            size=images.size,
-            first_pixel_at=0.0,
-        )
-        pose = conventions.from_world2cam(world2cam)
-        frame_id = f"{sequences[0]}/{serial}/00000"
-        read = _read_image if mattes is None else functools.partial(_read_pixels, mattes=mattes)
-        frames.append(
-            records.FrameReference(
-                label25=labels.check_label25(
-                    [*pose.ravel().tolist(), *intrinsics.ravel().tolist()],
-                    where=f"{tree.path}: {frame_id}",
-                ),
-                expression=None,
-                frame_id=frame_id,
-                sequence=sequences[0],
-                split=None,
-                size=images.size,
-                read_pixels=functools.partial(read, images, index=0),
-            )
-        )
-    has_alpha = all(
-        f"sequences/{sequences[0]}/alpha_maps/cam_{s}.mp4" in tree.known for s in serials
-    )
+    folder = f"sequences/{sequences[0]}"
+    found = [s for s in serials if f"{folder}/images/cam_{s}.mp4" in tree.known]
+    read = [_read_first(tree, calibration, sequences[0], serial) for serial in found]
+    frames = tuple(frame for frame, _ in read)
     return records.Capture(
         name=str(tree.path),
-        frames=tuple(frames),
+        frames=frames,
         expression_names=(),
         resolution=min(min(frame.size) for frame in frames),
         background="scene",
-        has_alpha=has_alpha,
+        has_alpha=all(f"{folder}/alpha_maps/cam_{s}.mp4" in tree.known for s in found),
         digest=tree.digest(),
         notes=(
-            f"{len(frames)} of {total} frames are used, the first of each camera: there is no "
-            "tracking/ to tell how the head moves.",
+            f"{len(frames)} of {sum(count for _, count in read)} frames are used, the first of "
+            "each camera: there is no tracking/ to tell how the head moves.",
         ),
     )
+
+
+def _read_first(
+    tree: file_tree.FileTree, calibration: dict, sequence: str, serial: str
+) -> tuple[records.FrameReference, int]:
+    """Reads one camera's first frame, and counts all of its frames."""
+    name = f"sequences/{sequence}/images/cam_{serial}.mp4"
+    world2cam, intrinsics_px = _read_camera(tree, calibration, serial)
+    images = _open_video(tree, name)
+    matte = name.replace("/images/", "/alpha_maps/")
+    read = _read_image
+    if matte in tree.known:
+        read = functools.partial(_read_pixels, mattes=_open_video(tree, matte))
+    intrinsics = conventions.normalize_intrinsics(
+        intrinsics_px[[0, 1], [0, 1]], intrinsics_px[:2, 2], size=images.size, first_pixel_at=0.0
+    )
+    pose = conventions.from_world2cam(world2cam)
+    frame_id = f"{sequence}/{serial}/00000"
+    frame = records.FrameReference(
+        label25=labels.check_label25(
+            [*pose.ravel().tolist(), *intrinsics.ravel().tolist()],
+            where=f"{tree.path}: {frame_id}",
+        ),
+        expression=None,
+        frame_id=frame_id,
+        sequence=sequence,
+        split=None,
+        size=images.size,
+        read_pixels=functools.partial(read, images, index=0),
+    )
+    return frame, images.count
 
 
 def _read_image(

@@ -111,6 +111,7 @@ def _make_entry(
     coefficients: Float[np.ndarray, "4"],
     size: tuple[int, int],
 ) -> assembly.Entry:
+    """Turns ARKit's quaternion, which ends with w, into a camera."""
     quaternion = pose[[3, 0, 1, 2]]
     if not quaternion.any():
         raise errors.DataFormatError(
