@@ -11,6 +11,11 @@ from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import labels, records
 from ganavatar_jax.data.formats import file_tree
 
+# What parsing may take, estimated from the text: Python's objects are many times larger than it.
+_LIMIT_BYTES = 3 * 2**28
+_COSTS = {b"{": 64, b"[": 56, b",": 40, b'"': 30}
+_DEEPEST = 8  # Nested lists of numbers; matrices have two levels.
+
 
 def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
     """Reads a JSON file that holds an object.
@@ -23,10 +28,12 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
       Its content.
 
     Raises:
-      DataFormatError: it is no JSON, or holds something else.
+      DataFormatError: it is no JSON, holds something else, or would not fit into memory.
     """
+    data = tree.read(name)
+    _refuse_huge(data, f"{tree.path}: {name}")
     try:
-        content = json.loads(tree.read(name).decode("utf-8"))
+        content = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
@@ -37,6 +44,17 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
             "its content in {...} as the layout asks."
         )
     return content
+
+
+def _refuse_huge(data: bytes, where: str) -> None:
+    """Refuses a file whose content would not fit into memory, before any of it is made."""
+    need = 2 * len(data) + sum(cost * data.count(sign) for sign, cost in _COSTS.items())
+    if need > _LIMIT_BYTES:
+        raise errors.DataFormatError(
+            f"{where} has {len(data)} bytes and would need about {need >> 20} MB of memory; at "
+            f"most {_LIMIT_BYTES >> 20} MB are taken. Check whether it is the capture's file, or "
+            "split the capture."
+        )
 
 
 def frames(content: dict[str, Any], *, where: str) -> list[dict[str, Any]]:
@@ -102,7 +120,7 @@ def as_array(values: Any, shape: tuple[int, ...], *, where: str) -> Float[np.nda
     Raises:
       DataFormatError: the shape differs, or an entry is no finite number.
     """
-    flat, found = _flatten(values)
+    flat, found = _flatten(values, _DEEPEST)
     fits = found is not None and len(found) == len(shape)
     if not fits or any(w not in (-1, f) for w, f in zip(shape, found or (), strict=False)):
         got = "something else" if found is None else f"shape {_shape(found)}"
@@ -159,11 +177,13 @@ def text(content: dict[str, Any], key: str, *, where: str) -> str:
     return value
 
 
-def _flatten(values: Any) -> tuple[list[Any], tuple[int, ...] | None]:
-    """Flattens nested lists of equal lengths; the shape is None where lengths differ."""
+def _flatten(values: Any, depth: int) -> tuple[list[Any], tuple[int, ...] | None]:
+    """Flattens nested lists of equal lengths; the shape is None where lengths or depths differ."""
     if not isinstance(values, list):
         return [values], ()
-    parts = [_flatten(value) for value in values]
+    if depth == 0:
+        return [], None
+    parts = [_flatten(value, depth - 1) for value in values]
     shapes = {shape for _, shape in parts}
     flat = [entry for part, _ in parts for entry in part]
     if not parts:
