@@ -100,7 +100,7 @@ def prepare_video(
             f'data.format "video" needs face landmarks; estimator "{estimator.name}" has none. Set '
             "estimator.name=mediapipe."
         )
-    source = pathlib.Path(config.source).expanduser()
+    source = files.expand_user(config.source)
     film_stream.check_path(source, key="data.source")
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
@@ -108,7 +108,7 @@ def prepare_video(
     _claim(folder, source, config, estimator, notes=video.notes)
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
-        return _judged(json.loads(summary.read_text()), video, config, folder)
+        return _judged(json.loads(summary.read_text("utf-8")), video, config, folder)
     matter = None
     if (
         config.video.matte != "none" and not video.has_alpha
@@ -159,7 +159,7 @@ def _claim(
     if notes:  # How an unusual film is read; earlier versions read it another way.
         claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     stages = list(_RESULTS)
     fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
     if not fresh:

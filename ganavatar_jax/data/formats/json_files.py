@@ -1,6 +1,5 @@
 """Reads the JSON files of captures and takes numbers out of them, each message naming its place."""
 
-import json
 import re
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.core.readers import text_files
 from ganavatar_jax.data import labels, records
 from ganavatar_jax.data.formats import file_tree
 
@@ -26,8 +26,8 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
       DataFormatError: it is no JSON, or holds something else.
     """
     try:
-        content = json.loads(tree.read(name).decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
+        content = text_files.parse_json(tree.read(name))
+    except ValueError as error:
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
         ) from error
