@@ -237,9 +237,10 @@ def _guess_without_mark(start: bytes) -> str:
     """Zeros at nearly every other place are UTF-16's; text of 8 bits has none."""
     even, odd = start[::2].count(0), start[1::2].count(0)
     fewest = max(1, _ZERO_SHARE * (len(start) // 2))
-    if odd >= fewest and not even:
+    few = len(start) // 16  # letters such as U+0100 have a zero at the other place
+    if odd >= fewest and even <= few:
         return "utf-16-le"
-    return "utf-16-be" if even >= fewest and not odd else "utf-8"
+    return "utf-16-be" if even >= fewest and odd <= few else "utf-8"
 
 
 def _parsed_bytes(text: str) -> int:
