@@ -63,6 +63,7 @@ _FIRST_STAGE = {
 }
 # Options that change no result: where files are, and what is only checked or compared.
 _IDLE_OPTIONS = ("matte_model", "truth", "fewest_frames")
+_CONFIDENCE = "min_confidence"
 _IDLE_ESTIMATOR_OPTIONS = ("model_path", "allow_download", "num_threads")
 
 
@@ -160,6 +161,7 @@ def _claim(
         claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    _keep_confidence(known, claims, folder)
     stages = list(_RESULTS)
     fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
     if not fresh:
@@ -169,6 +171,18 @@ def _claim(
         for name in _RESULTS[stage]:
             _remove(folder / name)
     files.write_atomic(path, json.dumps(claims, indent=1))
+
+
+def _keep_confidence(known: dict[str, Any], claims: dict[str, Any], folder: pathlib.Path) -> None:
+    """Keeps the limit that faces were read with, where they would be read the same with another."""
+    read, asked = (which.get("landmarks", {}).get("estimator", {}) for which in (known, claims))
+    before, now = read.get(_CONFIDENCE), asked.get(_CONFIDENCE)
+    if before is None or now is None or not (folder / "summary.json").is_file():
+        return
+    least = video_landmarks.least_presence(folder)
+    # All that was found is sure enough, and what was refused before still is.
+    if least is not None and before <= now <= least:
+        asked[_CONFIDENCE] = before
 
 
 def _claims(
