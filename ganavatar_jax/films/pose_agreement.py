@@ -32,7 +32,7 @@ class Agreement:
       cam2world: Poses.
       accepted: Whether a frame's camera agrees with the face's pose.
       share: Of accepted frames.
-      median_deg: Median angle between both, of frames that the structure knows.
+      median_deg: Median angle between both, of frames that the structure knows; NaN without any.
       sigma_deg: Standard deviation of yaw, pitch and roll of accepted cameras.
     """
 
@@ -53,7 +53,7 @@ def agree(
     Args:
       face: Poses of the frames by landmarks.
       cam2world: The same frames' cameras in the structure's world.
-      known: Frames that the structure knows; at least one.
+      known: Frames that the structure knows; without any, no camera is believed.
 
     Returns:
       The cameras, moved, and which of them are believed.
@@ -81,7 +81,7 @@ def agree(
         moved,
         accepted,
         float(accepted.mean()),
-        float(np.median(apart[known])),
+        float(np.median(apart[known])) if known.any() else np.nan,
         np.hypot(face.shared_deg, _OWN_DEG),
     )
 

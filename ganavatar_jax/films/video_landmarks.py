@@ -142,7 +142,8 @@ def _read_chunk(
     """Reads some frames and stores them whole, so that a stopped run loses one chunk at most."""
     frames, landmarks, codes, presence, crowds, looked = [], [], [], [], 0, 0
     for done, number in enumerate(numbers.tolist()):
-        tell(done)
+        if done:  # Whoever calls tells of beginnings and ends of chunks.
+            tell(done)
         image = video.read(number)
         reading = reader.estimate(image)
         if number % _FACE_COUNT_EVERY == 0 or len(numbers) < _FACE_COUNT_EVERY:

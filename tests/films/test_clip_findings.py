@@ -8,28 +8,9 @@ import pytest
 from ganavatar_jax.core import errors
 from ganavatar_jax.films import clip_findings
 from ganavatar_jax.geometry import head_angles
+from helpers.heads import cameras, swing
 
 FRAMES = 200
-
-
-def cameras(yaw_deg, pitch_deg=0.0, roll_deg=0.0):
-    """Cameras that see a head turned, nodded and tilted so."""
-    yaw, pitch, roll = map(np.radians, np.broadcast_arrays(yaw_deg, pitch_deg, roll_deg))
-    poses = np.tile(np.eye(4), (len(yaw), 1, 1))
-    for pose, y, p, r in zip(poses, -yaw, -pitch, -roll, strict=True):
-        back = np.array([np.sin(y) * np.cos(p), np.sin(p), np.cos(y) * np.cos(p)])
-        right = np.array([np.cos(y), 0.0, -np.sin(y)])
-        down = np.cross(-back, right)
-        pose[:3, 0] = np.cos(r) * right + np.sin(r) * down
-        pose[:3, 1] = -np.sin(r) * right + np.cos(r) * down
-        pose[:3, 2], pose[:3, 3] = -back, 2.7 * back
-    return poses
-
-
-def swing(low, high, *, turns=2.0, count=FRAMES):
-    """Goes to and fro between two numbers."""
-    wave = np.sin(np.linspace(0.0, 2 * np.pi * turns, count))
-    return (low + high) / 2 + (high - low) / 2 * wave
 
 
 def clip(yaw=None, pitch=None, roll=0.0, **changes):
