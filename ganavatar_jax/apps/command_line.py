@@ -135,7 +135,7 @@ def _refuse_unwritable_names(config: ml_collections.ConfigDict, workdir: str) ->
     """Refuses names that are no UTF-8: reports and datasets could not name them."""
     texts = {"--workdir": str(pathlib.Path(workdir).absolute())}
     for name in _keys(config):
-        value = config
+        value: Any = config
         for part in name.split("."):
             value = value[part]
         if isinstance(value, str):

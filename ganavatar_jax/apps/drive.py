@@ -66,7 +66,7 @@ def drive(
     source: drive_sources.Source,
     resolved: experiment_config.ExperimentConfig,
     opened: run_dir.RunDir,
-) -> None:
+) -> pathlib.Path:
     """Reads the driver's codes and renders the avatar with them.
 
     Args:
@@ -74,6 +74,9 @@ def drive(
       source: What drives.
       resolved: The configuration.
       opened: The run.
+
+    Returns:
+      The folder of the results; results of other sources and options are kept beside it.
 
     Raises:
       DataFormatError: the source has no codes, or not those that the avatar takes.
@@ -113,6 +116,7 @@ def drive(
     _LOG.info(
         "%s: %d frames at %.4g a second: %s", source.where, len(rows), fps, folder / "driven.mp4"
     )
+    return folder
 
 
 def camera_path(

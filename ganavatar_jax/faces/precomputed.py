@@ -25,6 +25,7 @@ from ganavatar_jax.faces import estimation, mediapipe_results
 
 _LOG = logging.getLogger(__name__)
 _MOST_FRAMES = 10**6
+_HIGHEST_FPS, _LATEST_S = 1e6, 1e12  # JSON's integers have no end
 # What NumPy and zipfile raise for archives that are damaged, encrypted or claim too much.
 _DAMAGE = (
     *(OSError, KeyError, ValueError, TypeError, EOFError, RuntimeError, MemoryError),
@@ -195,7 +196,7 @@ def _read_json(path: pathlib.Path) -> _Table:
             )
     fps = content.get("fps")
     is_number = isinstance(fps, int | float) and not isinstance(fps, bool)
-    if fps is not None and not (is_number and 0 < fps < np.inf):
+    if fps is not None and not (is_number and 0 < fps < _HIGHEST_FPS):
         raise errors.DataFormatError(
             f'{path}: "fps" must be a number above 0; got {fps!r:.40}. Correct it or leave it out.'
         )
@@ -230,9 +231,10 @@ def _checked_times(times_s: Any, count: int, path: pathlib.Path) -> list[float] 
     if times_s is None:
         return None
     numbers = isinstance(times_s, list) and all(
-        isinstance(t, int | float) and not isinstance(t, bool) for t in times_s
+        isinstance(t, int | float) and not isinstance(t, bool) and abs(t) < _LATEST_S
+        for t in times_s
     )
-    right = numbers and len(times_s) == count and np.isfinite(times_s).all()
+    right = numbers and len(times_s) == count
     if not right or not (np.diff(times_s) > 0).all():
         raise errors.DataFormatError(
             f'{path}: "times" must hold seconds that rise, one for each of {count} frames. Correct '

@@ -135,6 +135,7 @@ def test_a_network_is_the_same_however_it_is_kept(case, plain, tmp_path):
     check_rewriting(case, plain, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.captures
 def test_a_network_is_the_same_in_hundreds_of_ways(plain, tmp_path):
     seed = int(os.environ.get("GANAVATAR_SEED", np.random.SeedSequence().entropy % 2**32))
