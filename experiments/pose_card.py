@@ -31,7 +31,7 @@ WHOLE = 180.0  # Degrees: every frame.
 
 
 def choose(angles_deg, limit, count):
-    """Frames within a limit of the frontal view: consecutive where there are enough."""
+    """Frames within a limit of the frontal view: spread over these, or back and forth."""
     away = np.hypot(angles_deg[:, 0], angles_deg[:, 1])
     found = np.flatnonzero(away <= limit)
     if len(found) >= count:

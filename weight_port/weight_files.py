@@ -126,6 +126,7 @@ def _read_safetensors(buffer: memoryview) -> WeightFile:
 
 
 def _parse_entry(name: str, entry: Any) -> tuple[int, int, str, tuple[int, ...]]:
+    """Checks what a header says of one tensor: begin, end, type and shape."""
     shown = pickle_values.printable(name)
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(entry, dict) or set(entry) != keys or entry["dtype"] not in list(_DTYPES):

@@ -74,6 +74,9 @@ def agree(
     away[:, :2] /= _LATERAL
     away[:, 2] /= _DEPTH_SHARE * face.translation[:, 2]
     accepted = known & (apart <= limit) & (away.max(axis=1) <= 2.0 * _SIGMAS)
+    # Frames that have a say have placed all others: their mistakes are everybody's.
+    weight = near if near.any() else np.ones(len(near))
+    common = np.sqrt(np.average(face.shared_deg**2, axis=0, weights=weight))
     moved = np.tile(np.eye(4), (len(rotation), 1, 1))
     moved[:, :3, :3] = np.swapaxes(rotation, 1, 2)
     moved[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
@@ -82,7 +85,7 @@ def agree(
         accepted,
         float(accepted.mean()),
         float(np.median(apart[known])) if known.any() else np.nan,
-        np.hypot(face.shared_deg, _OWN_DEG),
+        np.tile(np.hypot(common, _OWN_DEG), (len(rotation), 1)),
     )
 
 

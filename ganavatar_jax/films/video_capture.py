@@ -39,6 +39,7 @@ from ganavatar_jax.films import (
     video_landmarks,
     video_truth,
 )
+from ganavatar_jax.geometry import head_angles
 
 _LOG = logging.getLogger(__name__)
 
@@ -275,6 +276,8 @@ def _write_frames(
         "frames_with_bad_matte": int(leaps.sum()),
         "frames_beyond_picture": int(beyond.sum()),
         "cameras": solved.cameras,
+        "frames_refined": int(solved.refined[solved.kept].sum()),
+        **_describe_cameras(solved),
         "reprojection_px": round(error_px, 3),
         "reprojection_px_at_512": round(error_px * 512 / side_px, 3),
         "crop_side_px": round(side_px, 1),
@@ -282,6 +285,18 @@ def _write_frames(
         "alignment_residual": round(solved.residual, 5),
     }
     return facts, solved._replace(kept=solved.kept[~leaps])
+
+
+def _describe_cameras(solved: video_cameras.Solved) -> dict[str, Any]:
+    """How far the head moves, and how good the cameras are, degrees."""
+    kept = solved.kept
+    ranges = clip_findings.ranges_deg(head_angles.from_cameras(solved.cam2world[kept]))
+    facts: dict[str, Any] = {
+        f"{name}_range_deg": [round(float(v), 1) for v in ranges[:, axis]]
+        for axis, name in enumerate(("yaw", "pitch", "roll"))
+    }
+    sigma = clip_findings.uncertainty_deg(solved.sigma_deg[kept])
+    return facts | ({"uncertainty_deg": round(sigma, 1)} if np.isfinite(sigma) else {})
 
 
 def _find_shots(

@@ -111,7 +111,7 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
         caption = [
             f"frame {table['frame'][index]}" + (f": {reason}" if reason else ""),
             f"yaw {yaw:+.0f}  pitch {pitch:+.0f}  roll {roll:+.0f}"
-            + (f"  (±{wide:.1f})" if (wide := float(sigma[index].max())) > 0 else "")
+            + (f"  (±{wide:.1f})" if (wide := 2.0 * float(sigma[index].max())) > 0 else "")
             + ("" if second is None else f"  second {second:.0f} off"),
         ]
         tiles.append(

@@ -52,7 +52,7 @@ def test_a_good_film_needs_no_advice():
     assert found.flags == ()
     assert found.line == (
         "turns 50 degrees to the left, 50 to the right, nods 30: the back will come from the base "
-        "(cameras good to about 1.5 degrees)"
+        "(cameras good to within 3 degrees)"
     )
 
 
@@ -72,7 +72,7 @@ def test_the_line_says_how_the_head_moves(low, high, line):
 
 @pytest.mark.parametrize(
     ("sigma", "words"),
-    [(0.03, "about 0.1 degrees)"), (1.52, "about 1.5 degrees)"), (4.3, "about 4 degrees)")],
+    [(0.03, "within 0.1 degrees)"), (0.76, "within 1.5 degrees)"), (2.2, "within 4 degrees)")],
 )
 def test_the_line_says_how_good_cameras_are(sigma, words):
     wide = np.tile([0.01, sigma, 0.01], (FRAMES, 1))
@@ -148,7 +148,7 @@ def test_uncertain_cameras_are_flagged():
     sigma[:50, 1] = 2.0
     found = clip_findings.judge(clip(sigma_deg=sigma))
     assert kinds(found) == ["uncertain"]
-    assert "good to 8 degrees only" in found.flags[0].message
+    assert "good to 16 degrees only" in found.flags[0].message
     assert found.flags[0].frames[0] == 50
 
 

@@ -9,7 +9,7 @@ from ganavatar_jax.films import face_model, head_poses
 from ganavatar_jax.geometry import head_angles, rotation_vectors
 from helpers import heads, layouts
 
-FRAMES, PEOPLE, FOCAL = 24, 10, 1500.0
+FRAMES, PEOPLE, FOCAL = 24, 8, 1500.0
 STARTS = np.zeros(1, np.int64)
 MODEL = face_model.load_face_model()
 JAW = "jaw"

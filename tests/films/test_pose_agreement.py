@@ -1,5 +1,7 @@
 """A structure is carried into the head frame and believed where the face agrees."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,16 @@ def test_faces_near_the_front_place_the_structure():
     found = pose_agreement.agree(face(flattened), elsewhere(truth), ALL)
     assert np.median(apart_deg(found.cam2world, truth)) < 1.0
     assert found.accepted[yaw < 20.0].all()
+
+
+def test_all_frames_are_as_unsure_as_those_that_place_them():
+    truth = turning()
+    aside = np.abs(heads.swing(-45.0, 45.0, count=FRAMES)) > 35.0
+    poses = face(truth)
+    sure = np.where(aside[:, None], 0.5, poses.shared_deg)
+    found = pose_agreement.agree(dataclasses.replace(poses, shared_deg=sure), elsewhere(truth), ALL)
+    assert (found.sigma_deg > 0.9 * SHARED_DEG).all()
+    assert np.ptp(found.sigma_deg, axis=0).max() == 0.0
 
 
 def test_unknown_frames_are_not_believed_and_do_not_count():
