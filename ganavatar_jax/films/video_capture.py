@@ -64,6 +64,7 @@ _FIRST_STAGE = {
 }
 # Options that change no result: where files are, and what is only checked or compared.
 _IDLE_OPTIONS = ("matte_model", "truth", "fewest_frames")
+_CONFIDENCE = "min_confidence"
 _IDLE_ESTIMATOR_OPTIONS = ("model_path", "allow_download", "num_threads")
 
 
@@ -101,7 +102,7 @@ def prepare_video(
             f'data.format "video" needs face landmarks; estimator "{estimator.name}" has none. Set '
             "estimator.name=mediapipe."
         )
-    source = pathlib.Path(config.source).expanduser()
+    source = files.expand_user(config.source)
     film_stream.check_path(source, key="data.source")
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
@@ -109,7 +110,7 @@ def prepare_video(
     _claim(folder, source, config, estimator, notes=video.notes)
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
-        return _judged(json.loads(summary.read_text()), video, config, folder)
+        return _judged(json.loads(summary.read_text("utf-8")), video, config, folder)
     matter = None
     if (
         config.video.matte != "none" and not video.has_alpha
@@ -160,7 +161,8 @@ def _claim(
     if notes:  # How an unusual film is read; earlier versions read it another way.
         claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    _keep_confidence(known, claims, folder)
     stages = list(_RESULTS)
     fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
     if not fresh:
@@ -170,6 +172,18 @@ def _claim(
         for name in _RESULTS[stage]:
             _remove(folder / name)
     files.write_atomic(path, json.dumps(claims, indent=1))
+
+
+def _keep_confidence(known: dict[str, Any], claims: dict[str, Any], folder: pathlib.Path) -> None:
+    """Keeps the limit that faces were read with, where they would be read the same with another."""
+    read, asked = (which.get("landmarks", {}).get("estimator", {}) for which in (known, claims))
+    before, now = read.get(_CONFIDENCE), asked.get(_CONFIDENCE)
+    if before is None or now is None or not (folder / "summary.json").is_file():
+        return
+    least = video_landmarks.least_presence(folder)
+    # All that was found is sure enough, and what was refused before still is.
+    if least is not None and before <= now <= least:
+        asked[_CONFIDENCE] = before
 
 
 def _claims(

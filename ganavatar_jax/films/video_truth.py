@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import records
 from ganavatar_jax.data.formats import eg3d, video_file
@@ -54,7 +54,7 @@ def compare(
 
     Source: geometry.pose_errors.
     """
-    labels = json.loads((capture / "dataset.json").read_text())["labels"]
+    labels = json.loads((capture / "dataset.json").read_text("utf-8"))["labels"]
     numbers = [int(pathlib.PurePath(name).stem) for name, _ in labels]
     label25 = np.array([values for _, values in labels], np.float64)
     with _open(video, truth) as known:
@@ -73,7 +73,7 @@ def compare(
 
 @contextlib.contextmanager
 def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
-    with eg3d.open_capture(pathlib.Path(truth).expanduser()) as known:
+    with eg3d.open_capture(files.expand_user(truth)) as known:
         if len(known.frames) != video.count:
             raise errors.DataFormatError(
                 f"{truth}: expected {video.count} frames, as many as the video has; got "

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -239,3 +241,42 @@ def test_pairs_of_a_still_head_are_few_and_sound():
     pairs = video_structure.choose_pairs(still)
     assert {(i, i + 1) for i in range(29)} <= set(pairs)
     assert video_structure.choose_pairs(still[:2]) == [(0, 1)]
+
+
+STOPPED = """
+import os, pathlib, signal, sys, threading
+import numpy as np
+from ganavatar_jax.films import video_structure
+from ganavatar_jax.runs import signals
+
+count, noise = 20, np.random.default_rng(0)
+pictures = (
+    (noise.integers(0, 256, (384, 384, 3)).astype(np.uint8), np.ones((384, 384), bool))
+    for _ in range(count)
+)
+lens = np.array([[500.0, 0, 192], [0, 500, 192], [0, 0, 1]])
+try:
+    with signals.ending():
+        threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        video_structure.match_pictures(
+            pathlib.Path(sys.argv[1]), pictures, np.tile(np.eye(4), (count, 1, 1)),
+            np.tile(lens, (count, 1, 1)),
+        )
+except signals.Ended as end:
+    print(end, file=sys.stderr)
+    sys.exit(end.exit_code)
+"""
+
+
+def test_a_signal_inside_colmap_ends_in_one_line(tmp_path, repo_root):
+    pytest.importorskip("pycolmap")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "structure")],
+        env=os.environ | {"PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 143
+    assert done.stderr.startswith("ended by SIGTERM")
+    assert len(done.stderr.splitlines()) == 1

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.data import (
     canonicalize,
     cropping,
@@ -211,7 +211,7 @@ def source_path(source: str) -> pathlib.Path:
       DataFormatError: the package has no data of that name.
     """
     if not source.startswith("package:"):
-        return pathlib.Path(source).expanduser()
+        return files.expand_user(source)
     if source not in _PACKAGE_SOURCES:
         raise errors.DataFormatError(
             f'"{source}" is not shipped with the package; it has '

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import coefficient_names, errors
 from ganavatar_jax.data import data_config, labels, records
 from ganavatar_jax.data.formats import assembly, file_tree, json_files, mattes, names, pictures
 
@@ -294,6 +294,12 @@ def _read_expressions(
             f'{tree.path}: expressions.json must hold a list "names" of different texts. Write '
             "one name for each number of a code."
         )
+    spelled = coefficient_names.canonical(entry_names)
+    if len(set(spelled)) != len(spelled):
+        raise errors.DataFormatError(
+            f'{tree.path}: expressions.json names a coefficient twice in "names", in two '
+            "spellings. Remove one of them."
+        )
     if not isinstance(codes, dict):
         raise errors.DataFormatError(
             f'{tree.path}: expressions.json must hold "codes", an object from frame names to lists '
@@ -312,7 +318,7 @@ def _read_expressions(
         if code is not None:
             where = f"{tree.path}: expressions.json: {name}"
             result[name] = _check_code(code, len(entry_names), where)
-    return tuple(entry_names), result
+    return spelled, result
 
 
 def _check_code(code: Any, length: int, where: str) -> np.ndarray:

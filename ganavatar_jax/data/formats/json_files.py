@@ -1,6 +1,5 @@
 """Reads the JSON files of captures and takes numbers out of them, each message naming its place."""
 
-import json
 import re
 from typing import Any
 
@@ -8,12 +7,10 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.core.readers import text_files
 from ganavatar_jax.data import labels, records
 from ganavatar_jax.data.formats import file_tree
 
-# What parsing may take, estimated from the text: Python's objects are many times larger than it.
-_LIMIT_BYTES = 3 * 2**28
-_COSTS = {b"{": 64, b"[": 56, b",": 40, b'"': 30}
 _DEEPEST = 8  # Nested lists of numbers; matrices have two levels.
 
 
@@ -30,11 +27,9 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
     Raises:
       DataFormatError: it is no JSON, holds something else, or would not fit into memory.
     """
-    data = tree.read(name)
-    _refuse_huge(data, f"{tree.path}: {name}")
     try:
-        content = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
+        content = text_files.parse_json(tree.read(name))
+    except ValueError as error:
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
         ) from error
@@ -44,17 +39,6 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
             "its content in {...} as the layout asks."
         )
     return content
-
-
-def _refuse_huge(data: bytes, where: str) -> None:
-    """Refuses a file whose content would not fit into memory, before any of it is made."""
-    need = 2 * len(data) + sum(cost * data.count(sign) for sign, cost in _COSTS.items())
-    if need > _LIMIT_BYTES:
-        raise errors.DataFormatError(
-            f"{where} has {len(data)} bytes and would need about {need >> 20} MB of memory; at "
-            f"most {_LIMIT_BYTES >> 20} MB are taken. Check whether it is the capture's file, or "
-            "split the capture."
-        )
 
 
 def frames(content: dict[str, Any], *, where: str) -> list[dict[str, Any]]:
