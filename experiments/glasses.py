@@ -51,16 +51,9 @@ def draw_glasses(image, landmarks, label25, style=PLAIN):
     layer = Image.new("RGBA", (scale, scale), (0, 0, 0, 0))
     draw, width = ImageDraw.Draw(layer), max(1, round(style.width * scale))
     around = np.linspace(0.0, 2.0 * np.pi, 60)
-<<<<<<< HEAD
-    ring = style.rim * np.stack(
-        [np.cos(around), style.height * np.sin(around), np.zeros(60)], axis=1
-    )
-    color, lenses = (*style.color, 255), {}
-=======
     ring = np.stack([np.cos(around), style.height * np.sin(around), np.zeros(60)], axis=1)
     ring, color = style.rim * ring, (*style.color, 255)
     lenses = {}
->>>>>>> main
     for side in ("left", "right"):
         lenses[side] = np.array(landmarks[f"pupil_{side}"]) + [0.0, style.drop, style.ahead]
         outline = place(lenses[side] + ring)

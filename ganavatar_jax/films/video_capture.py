@@ -275,8 +275,6 @@ def _write_frames(
         "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
         "frames_with_bad_matte": int(leaps.sum()),
         "frames_beyond_picture": int(beyond.sum()),
-        "cameras": solved.cameras,
-        "frames_refined": int(solved.refined[solved.kept].sum()),
         **_describe_cameras(solved),
         "reprojection_px": round(error_px, 3),
         "reprojection_px_at_512": round(error_px * 512 / side_px, 3),

@@ -149,6 +149,8 @@ def prepare(
     """
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
+        for note in capture.notes:
+            _LOG.info("%s: %s", config.source, note)
         metadata = _metadata(capture, config)
         stored = _stored_fingerprint(dataset_dir)
         rebuilt = stored != metadata["fingerprint"]
@@ -270,6 +272,8 @@ def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[
     """Describes the dataset; its fingerprint tells whether another call would make the same."""
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
+    if not config.reader.flame_joints:
+        del kept["reader"]["flame_joints"]  # Datasets from before have no such option.
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
     identity["files"] = _file_digests(config.align)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
