@@ -124,7 +124,8 @@ def open_source(path: pathlib.Path) -> Source:
     if portable.is_portable(path):
         return Source(path, str(portable.read_metadata(path).get("kind")))
     buffer = numpy_pickle.open_mapped(path)
-    pickled = bytes(buffer[:1]) == b"\x80"
+    # The first byte of safetensors files is a length, and may be that of a pickle.
+    pickled = bytes(buffer[:1]) == b"\x80" and not weight_files.is_safetensors(buffer)
     if torch_zip.is_archive(buffer):
         pickled = b".npy" not in bytes(buffer[:256])
     if not pickled:
