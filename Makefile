@@ -5,7 +5,8 @@ JOBS   ?= 2
 
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
 PY     := $(VENV)/bin/python
-PYTEST := $(PY) -m pytest -n $(JOBS) --dist worksteal
+# Threads of small sums, waiting for each other beside other tests, cost twenty times as much.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal
 CORE   := $(VENV)/.installed-core
 DEV    := $(VENV)/.installed-dev
 comma  := ,

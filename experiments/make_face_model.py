@@ -19,6 +19,7 @@ import json
 import pathlib
 import zipfile
 
+import glasses
 import numpy as np
 import script
 
@@ -36,21 +37,28 @@ MISREAD = 4.0  # Views that fit worse than this many medians are left out.
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
-def read_archive(path, readings, reader):
-    """Returns labels, landmarks (image sides) and the person of every readable view."""
-    store = readings / f"{path.stem}.npz"
+def read_archive(path, readings, reader, *, wearing=False):
+    """Returns labels, landmarks (image sides) and the person of every readable view.
+
+    When `wearing`, people of even numbers wear some, and the others are left out.
+    """
+    store = readings / f"{path.stem}{'-glasses' if wearing else ''}.npz"
     if not store.is_file():
         labels, found = [], []
+        dress = Dresser(path) if wearing else None
         with (
             eg3d.open_capture(path) as capture,
             progress.Progress(len(capture.frames), unit="frame", title=path.name) as bar,
         ):
-            for frame in capture.frames:
+            for number, frame in enumerate(capture.frames):
                 label = frame.label25.astype(np.float64)
                 yaw, _ = face_model.view_angles(label[:16].reshape(1, 4, 4)[:, :3, :3])
                 reading = None
-                if abs(np.degrees(yaw[0])) < 1.25 * MAX_YAW_DEG:
+                worn = dress is None or dress.wears(number)
+                if worn and abs(np.degrees(yaw[0])) < 1.25 * MAX_YAW_DEG:
                     image = frame.load().image
+                    if dress is not None:
+                        image = dress.draw(image, number, label)
                     reading = reader.estimate(image)
                 labels.append(label)
                 unread = np.full((478, 3), np.nan, np.float32)
@@ -70,6 +78,27 @@ def read_archive(path, readings, reader):
     used = np.isfinite(landmarks[:, 0, 0]) & (np.abs(np.degrees(yaw)) < MAX_YAW_DEG)
     used &= np.array([name not in held_out for name in names])
     return label25[used], landmarks[used], person[used]
+
+
+class Dresser:
+    """Puts glasses on the people of an archive, each person his own."""
+
+    def __init__(self, path):
+        with zipfile.ZipFile(path) as archive:
+            labels = json.loads(archive.read("dataset.json"))["labels"]
+            self.points = json.loads(archive.read("landmarks3d.json"))
+            frames = json.loads(archive.read("meta.json"))["frames"]
+        self.names = [name for name, _ in labels]
+        self.person = [frames[name]["identity"] for name in self.names]
+
+    def wears(self, number):
+        """Says whether the person of a frame wears glasses."""
+        return self.person[number] % 2 == 0
+
+    def draw(self, image, number, label25):
+        """Draws a frame's person with glasses."""
+        style = glasses.draw_style(np.random.default_rng(self.person[number]))
+        return glasses.draw_glasses(image, self.points[self.names[number]], label25, style)
 
 
 def mirrored(label25, landmarks, partners):
@@ -158,6 +187,13 @@ def choose_landmarks(canonical, partners, count):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", nargs="+", type=pathlib.Path, required=True)
+    parser.add_argument(
+        "--glasses",
+        nargs="*",
+        type=pathlib.Path,
+        default=[],
+        help="archives read with glasses, too",
+    )
     parser.add_argument("--readings", type=pathlib.Path, required=True, help="kept landmarks")
     parser.add_argument("--identity-modes", type=int, default=50)
     parser.add_argument("--frame-modes", type=int, default=40)
@@ -169,8 +205,10 @@ def main():
     partners = np.linalg.norm(canonical[None] - flipped[:, None], axis=-1).argmin(axis=1)
     reader = estimators.make_estimator(estimator_config.EstimatorConfig(flip_average=False))
     label25, landmarks, person = [], [], []
-    for number, path in enumerate(options.people):
-        labels, points, people = read_archive(path, options.readings, reader)
+    sources = [(path, False) for path in options.people]
+    sources += [(path, True) for path in options.glasses]
+    for number, (path, wearing) in enumerate(sources):
+        labels, points, people = read_archive(path, options.readings, reader, wearing=wearing)
         for side, (view, seen) in enumerate(((labels, points), mirrored(labels, points, partners))):
             label25.append(view)
             landmarks.append(seen)

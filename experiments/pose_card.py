@@ -19,7 +19,7 @@ import zipfile
 import av
 import numpy as np
 import script
-from PIL import Image, ImageDraw
+from glasses import draw_glasses
 
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import eg3d, video_file
@@ -28,12 +28,10 @@ from ganavatar_jax.films import video_cameras, video_landmarks, video_truth
 from ganavatar_jax.geometry import head_angles
 
 WHOLE = 180.0  # Degrees: every frame.
-RIM, LENS_CENTER = 0.042, 0.028  # World units: radius of a lens, and its place before the eye.
-SUPERSAMPLE = 4
 
 
 def choose(angles_deg, limit, count):
-    """Frames within a limit of the frontal view: consecutive where there are enough."""
+    """Frames within a limit of the frontal view: spread over these, or back and forth."""
     away = np.hypot(angles_deg[:, 0], angles_deg[:, 1])
     found = np.flatnonzero(away <= limit)
     if len(found) >= count:
@@ -41,37 +39,6 @@ def choose(angles_deg, limit, count):
         return found[places.astype(int)]
     there_and_back = np.concatenate([found, found[-2:0:-1]])
     return there_and_back[np.arange(count) % len(there_and_back)]
-
-
-def draw_glasses(image, landmarks, label25):
-    """Draws dark frames with a grey lens before each eye, and temples to the ears."""
-    pose, intrinsics = label25[:16].reshape(4, 4), label25[16:].reshape(3, 3)
-    scale = SUPERSAMPLE * len(image)
-
-    def place(points):
-        local = (np.atleast_2d(points) - pose[:3, 3]) @ pose[:3, :3]
-        seen = local @ intrinsics.T
-        return [tuple(p) for p in (scale * seen[:, :2] / seen[:, 2:]).tolist()]
-
-    layer = Image.new("RGBA", (scale, scale), (0, 0, 0, 0))
-    draw, width = ImageDraw.Draw(layer), max(1, round(0.014 * scale))
-    around = np.linspace(0.0, 2.0 * np.pi, 60)
-    ring = RIM * np.stack([np.cos(around), 0.8 * np.sin(around), np.zeros(60)], axis=1)
-    lenses = {}
-    for side in ("left", "right"):
-        lenses[side] = np.array(landmarks[f"pupil_{side}"]) + [0.0, 0.0, LENS_CENTER]
-        outline = place(lenses[side] + ring)
-        draw.polygon(outline, fill=(60, 60, 70, 40))
-        draw.line([*outline, outline[0]], fill=(25, 20, 20, 255), width=width, joint="curve")
-    bridge = [lenses["left"] - [RIM, 0.0, 0.0], lenses["right"] + [RIM, 0.0, 0.0]]
-    draw.line(place(bridge), fill=(25, 20, 20, 255), width=width)
-    yaw = head_angles.from_cameras(pose[None])[0, 0]
-    for side, sign in (("left", 1.0), ("right", -1.0)):
-        if sign * yaw < 5.0:  # The temple on the side that is turned to the camera.
-            hinge = lenses[side] + [sign * RIM, 0.0, 0.0]
-            draw.line(place([hinge, landmarks[f"ear_{side}"]]), fill=(25, 20, 20, 255), width=width)
-    small = layer.resize(image.shape[1::-1], Image.Resampling.BOX)
-    return np.asarray(Image.alpha_composite(Image.fromarray(image).convert("RGBA"), small))[..., :3]
 
 
 def write_film(path, images):

@@ -32,7 +32,7 @@ from weight_port import (
     names_expression,
     names_features,
     outputs,
-    torch_pickle,
+    weight_files,
 )
 
 KINDS = ("eg3d", "deep3d", "mapping", "lpips", "inception")
@@ -80,6 +80,11 @@ def _make_parser() -> argparse.ArgumentParser:
     eg3d.add_argument(
         "--override_axes", action="store_true", help="take --plane_axes against the file's word"
     )
+    eg3d.add_argument(
+        "--like",
+        type=pathlib.Path,
+        help="converted network whose options a bare state dict has, which names none",
+    )
     mapping = parser.add_argument_group("mapping")
     mapping.add_argument("--activation", default="lrelu", choices=["lrelu", "relu"])
     mapping.add_argument("--frontal_radius", type=float, default=_FRONTAL_RADIUS)
@@ -112,6 +117,7 @@ def _import_eg3d(options: argparse.Namespace) -> list[str]:
         plane_axes=options.plane_axes,
         override_axes=options.override_axes,
         overwrite=options.overwrite,
+        like=options.like,
     )
     return [_describe(out) for out in eg3d_files.convert(options.src, options.dst, how)]
 
@@ -125,7 +131,9 @@ def _describe(out: eg3d_files.Output) -> str:
 
 def _import_deep3d(options: argparse.Namespace) -> list[str]:
     def read() -> tuple[dict[str, Any], dict[str, Any]]:
-        checkpoint = torch_pickle.read_checkpoint(options.src)
+        if (own := _read_own(options.src, deep3dface.KIND)) is not None:
+            return own
+        checkpoint = weight_files.read(options.src).content
         variables, left_out = names_deep3d.import_checkpoint(checkpoint)
         return variables, {"kind": deep3dface.KIND, "left_out": left_out}
 
@@ -136,7 +144,9 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
     """Imports a mapping network; its file does not say with which camera it was trained."""
 
     def read() -> tuple[dict[str, Any], dict[str, Any]]:
-        stored = torch_pickle.read_checkpoint(options.src)
+        if (own := _read_own(options.src, names_expression.KIND)) is not None:
+            return own
+        stored = weight_files.read(options.src).content
         variables, sizes = names_expression.import_state_dict(stored)
         label25 = avatar.frontal_label25(
             experiment_config.FrontalConfig(
@@ -158,6 +168,11 @@ def _import_mapping(options: argparse.Namespace) -> list[str]:
         "frontal": [options.frontal_radius, options.frontal_focal],
     }
     return [_import_one(options, facts, read)]
+
+
+def _read_own(src: pathlib.Path, kind: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Reads a file that is in this package's format already; None for all others."""
+    return _load(src, kind) if portable.is_portable(src) else None
 
 
 def _import_one(

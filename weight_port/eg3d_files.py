@@ -15,10 +15,10 @@ import numpy as np
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, portable
-from weight_port import configs_eg3d, names_eg3d, outputs, torch_pickle
+from weight_port import configs_eg3d, eg3d_sources, names_eg3d, outputs, torch_pickle
 
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
-NETWORKS = {"G_ema": "generator", "G": "generator", "D": "discriminator"}
+NETWORKS = eg3d_sources.NETWORKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +30,14 @@ class ImportOptions:
       plane_axes: Axes to insist on; None takes the file's.
       override_axes: Whether the file's axes may be contradicted.
       overwrite: Whether files of another origin may be replaced.
+      like: A converted network with the options of a bare state dict, which names none.
     """
 
     network: str = "G_ema"
     plane_axes: configs_eg3d.PlaneAxes | None = None
     override_axes: bool = False
     overwrite: bool = False
+    like: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,7 @@ def convert(src: pathlib.Path, dst: pathlib.Path, options: ImportOptions) -> lis
     """Converts a snapshot's networks.
 
     Args:
-      src: The snapshot.
+      src: The snapshot, or any file that holds the networks; see `eg3d_sources`.
       dst: A *.safetensors file for one network; any other name is a folder for both.
       options: Which network, and what to insist on.
 
@@ -77,10 +79,13 @@ def convert(src: pathlib.Path, dst: pathlib.Path, options: ImportOptions) -> lis
         else:
             todo[network] = path
     if todo:
-        snapshot = torch_pickle.read_snapshot(src)
-        for network, path in todo.items():
-            metadata = _import(snapshot, network, path, digest, options)
-            found.append(Output(path, metadata, fresh=True))
+        source = eg3d_sources.open_source(src)
+        known = [network for network in targets if source.has(network)]
+        # A start may be a generator alone; what was asked for by name must be there.
+        for network in known if options.network in known and len(targets) > 1 else todo:
+            if network in todo:
+                metadata = _import(source, network, todo[network], digest, options)
+                found.append(Output(todo[network], metadata, fresh=True))
     return found
 
 
@@ -97,25 +102,7 @@ def load_imported(src: pathlib.Path, network: str) -> names_eg3d.Imported:
     Raises:
       WeightError: The snapshot cannot be read safely, or is not EG3D's; names the file.
     """
-    return _read_network(torch_pickle.read_snapshot(src), network)
-
-
-def configuration(imported: names_eg3d.Imported, network: str) -> Any:
-    """Makes the configuration of an imported network.
-
-    Args:
-      imported: The network.
-      network: "G_ema", "G" or "D".
-
-    Returns:
-      A GeneratorConfig or a DiscriminatorConfig.
-
-    Raises:
-      WeightError: An option has no counterpart.
-    """
-    if NETWORKS[network] == "generator":
-        return configs_eg3d.to_generator_config(imported.architecture, imported.rendering)
-    return configs_eg3d.to_discriminator_config(imported.architecture)
+    return eg3d_sources.read_module(torch_pickle.read_snapshot(src), network)
 
 
 def export(src: pathlib.Path, dst: pathlib.Path) -> dict[str, np.ndarray]:
@@ -146,48 +133,39 @@ def export(src: pathlib.Path, dst: pathlib.Path) -> dict[str, np.ndarray]:
         tensors = names_eg3d.export_names(variables, kind=kind, extras=extras)
     except errors.WeightError as error:
         raise errors.WeightError(f"{src}: {error}") from error
-    outputs.write_named(dst, tensors)
+    facts = {name: metadata[name] for name in eg3d_sources.FACTS if name in metadata}
+    outputs.write_named(dst, tensors, facts=facts)
     return tensors
 
 
 def _import(
-    snapshot: torch_pickle.Snapshot,
+    source: eg3d_sources.Source,
     network: str,
     path: pathlib.Path,
     digest: str,
     options: ImportOptions,
 ) -> dict[str, Any]:
-    """Converts one network of a snapshot and writes beside it what the file said of itself."""
-    imported = _read_network(snapshot, network)
+    """Converts one network and writes beside it what the file said of itself."""
     try:
-        config = configuration(imported, network)
+        found = source.read(network, options.like)
+        config = found.config
         if NETWORKS[network] == "generator":
             config = configs_eg3d.with_plane_axes(
                 config, options.plane_axes, override=options.override_axes
             )
     except errors.WeightError as error:
-        raise errors.WeightError(f"{snapshot.path}: {network}: {error}") from error
+        text = str(error)
+        named = text if text.startswith(str(source.path)) else f"{source.path}: {network}: {text}"
+        raise errors.WeightError(named) from error
     metadata = {
         "kind": NETWORKS[network],
         "architecture": config_lib.to_dict(config),
-        "original": {"architecture": imported.architecture, "rendering": imported.rendering},
-        "extras": {name: array.tolist() for name, array in imported.extras.items()},
-        "provenance": _provenance(snapshot.path, digest, network, options),
+        "original": found.original,
+        "extras": {name: array.tolist() for name, array in found.extras.items()},
+        "provenance": _provenance(source.path, digest, network, options),
     }
-    portable.save_params(path, imported.variables, metadata)
+    portable.save_params(path, found.variables, metadata)
     return metadata
-
-
-def _read_network(snapshot: torch_pickle.Snapshot, network: str) -> names_eg3d.Imported:
-    module = snapshot[network]
-    try:
-        total = sum(tensor.nbytes for tensor in torch_pickle.named_tensors(module).values())
-        with outputs.bar(total, network) as shown:
-            return names_eg3d.IMPORTERS[NETWORKS[network]](
-                module, on_bytes=lambda count: shown.update(outputs.megabytes(count))
-            )
-    except errors.WeightError as error:
-        raise errors.WeightError(f"{snapshot.path}: {network}: {error}") from error
 
 
 def _has_axes(metadata: Mapping[str, Any], requested: str | None) -> bool:
@@ -201,4 +179,6 @@ def _provenance(
     facts = {"file": src.name, "sha256": digest, "network": network, "format": "eg3d"}
     if options.override_axes and options.plane_axes and network != "D":
         facts["plane_axes_overridden"] = options.plane_axes
+    if options.like is not None:
+        facts["like"] = outputs.hash_source(options.like)
     return facts

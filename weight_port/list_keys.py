@@ -2,7 +2,8 @@
 
 python -m weight_port.list_keys network-snapshot.pkl
 
-Prints tab-separated network, name, shape and type. Works on EG3D snapshots and torch.save files.
+Prints tab-separated network, name, shape and type. Works on EG3D snapshots, torch.save
+files, safetensors and .npz.
 """
 
 import argparse
@@ -14,15 +15,14 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.readers import numpy_pickle
-from weight_port import torch_modules, torch_pickle, torch_tensors, torch_zip
+from weight_port import eg3d_sources, torch_modules, torch_pickle, weight_files
 
 
 def list_keys(path: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], str]]:
     """Yields the tensors of a file.
 
     Args:
-      path: A snapshot or a torch.save file.
+      path: A snapshot, or any file of weights.
 
     Returns:
       Tuples (network or top-level key, name, shape, type); shapes in the original layout.
@@ -30,15 +30,15 @@ def list_keys(path: pathlib.Path) -> Iterator[tuple[str, str, tuple[int, ...], s
     Raises:
       WeightError: The file cannot be read safely.
     """
-    start = numpy_pickle.open_mapped(path)
-    if torch_zip.is_archive(start) or torch_tensors.is_stream(start):
-        for name, array in _arrays("", torch_pickle.read_checkpoint(path)):
-            yield "", name, array.shape, str(array.dtype)
+    source = eg3d_sources.open_source(path)
+    if isinstance(source.content, torch_pickle.Snapshot):
+        for network, module in source.content.entries.items():
+            if isinstance(module, torch_modules.ModuleNode):
+                for name, tensor in torch_pickle.named_tensors(module).items():
+                    yield network, name, tensor.shape, tensor.storage.kind.removesuffix("Storage")
         return
-    for network, module in torch_pickle.read_snapshot(path).entries.items():
-        if isinstance(module, torch_modules.ModuleNode):
-            for name, tensor in torch_pickle.named_tensors(module).items():
-                yield network, name, tensor.shape, tensor.storage.kind.removesuffix("Storage")
+    for name, array in _arrays("", weight_files.read(path).content):
+        yield "", name, array.shape, str(array.dtype)
 
 
 def _arrays(prefix: str, value: Any) -> Iterator[tuple[str, np.ndarray]]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ganavatar_jax.core import errors, trees
+from ganavatar_jax.core import trees
 from ganavatar_jax.faces import deep3d_network
-from weight_port import layouts, state_dicts
+from weight_port import layouts, state_dicts, wrappers
 
 NETWORK = "net_recon"
+_SIGNS = ("backbone.conv1.weight", "final_layers.0.weight")
 _WIDTHS = (64, 128, 256, 512)
 _EXPANSION = 4
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -50,7 +51,7 @@ def import_checkpoint(checkpoint: Any) -> tuple[dict[str, Any], list[str]]:
     """Converts a checkpoint.
 
     Args:
-      checkpoint: What `torch_pickle.read_checkpoint` returned.
+      checkpoint: The original's, or the state dict as it is or within an entry; see `wrappers`.
 
     Returns:
       variables: {"params", "buffers"}, nested by the original names, our layouts.
@@ -59,15 +60,16 @@ def import_checkpoint(checkpoint: Any) -> tuple[dict[str, Any], list[str]]:
     Raises:
       WeightError: There is no network in it, or tensors are missing, unexpected or misshapen.
     """
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(NETWORK), dict):
-        raise errors.WeightError(
-            f"expected a checkpoint with the state dict {NETWORK!r}; got "
-            f"{state_dicts.describe_keys(checkpoint)}"
-        )
-    tensors = checkpoint[NETWORK]
+    found = wrappers.unwrap(checkpoint, _SIGNS, what=NETWORK, entries=_preferred(checkpoint))
+    tensors = found.tensors
     state_dicts.check(tensors, expected(), NETWORK)
     flat = {_our_name(name): layouts.to_ours(name, tensors[name]) for name in expected()}
-    return trees.unflatten_names(flat), sorted(str(key) for key in checkpoint if key != NETWORK)
+    return trees.unflatten_names(flat), found.left_out
+
+
+def _preferred(checkpoint: Any) -> tuple[str, ...]:
+    """The original's own entry, where it is there."""
+    return (NETWORK,) if isinstance(checkpoint, dict) and NETWORK in checkpoint else ()
 
 
 def export_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:

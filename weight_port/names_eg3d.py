@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ganavatar_jax.core import errors, trees
-from weight_port import layouts, shapes_eg3d, state_dicts, torch_modules, torch_pickle
+from weight_port import layouts, shapes_eg3d, state_dicts, torch_modules, torch_pickle, wrappers
 
 KINDS = ("generator", "discriminator")
 _BUFFERS = ("noise_const", "w_avg")
@@ -75,6 +75,7 @@ def import_generator(
     _check_class(module, "TriPlaneGenerator")
     tensors = torch_pickle.state_dict(module, on_bytes=on_bytes)
     attributes = torch_pickle.attributes(module)
+    tensors = wrappers.as_float32(tensors)
     extras = {name: tensors.pop(name) for name in [shapes_eg3d.LABEL_STD] if name in tensors}
     architecture = shapes_eg3d.generator_architecture(_shapes(tensors))
     _take_stored(architecture, attributes, ("z_dim", "w_dim", "c_dim", "img_channels"))
@@ -245,6 +246,7 @@ def _to_variables(
     tensors: Mapping[str, np.ndarray], expected: shapes_eg3d.Shapes, what: str
 ) -> dict[str, Any]:
     """Checks all tensors, drops the filters and puts the rest into our layouts and tree."""
+    tensors = wrappers.as_float32(tensors)
     _check_tensors(tensors, expected, what)
     flat: dict[str, np.ndarray] = {}
     for name in expected:

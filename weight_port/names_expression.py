@@ -20,9 +20,10 @@ import numpy as np
 from ganavatar_jax.apps import avatar
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.faces import deep3dface, normalization
-from weight_port import layouts, state_dicts
+from weight_port import layouts, state_dicts, wrappers
 
 KIND = avatar.MAPPING_KIND
+_SIGNS = ("network.0.weight", "output.weight")
 _LAYER = re.compile(r"network\.(\d{1,3})\.weight")
 
 
@@ -30,7 +31,7 @@ def import_state_dict(tensors: Any) -> tuple[dict[str, Any], dict[str, int]]:
     """Converts the original's state dict.
 
     Args:
-      tensors: What `torch_pickle.read_checkpoint` returned.
+      tensors: The state dict, as it is or within an entry; see `wrappers`.
 
     Returns:
       variables: {"params": {"network", "output"}, "buffers": {"mean_w"}}, our layouts.
@@ -41,11 +42,7 @@ def import_state_dict(tensors: Any) -> tuple[dict[str, Any], dict[str, int]]:
 
     Source: GAN-Avatar's released code (behaviour).
     """
-    if not isinstance(tensors, dict) or "output.weight" not in tensors:
-        raise errors.WeightError(
-            "expected the state dict of a mapping network (network.0.weight, ..., output.weight); "
-            f"got {state_dicts.describe_keys(tensors)}"
-        )
+    tensors = wrappers.unwrap(tensors, _SIGNS, what="a mapping network").tensors
     sizes = _sizes(tensors)
     expected = _expected(sizes)
     state_dicts.check(tensors, expected, "mapping network")

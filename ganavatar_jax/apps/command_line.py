@@ -72,6 +72,7 @@ def parse(argv: Sequence[str]) -> CommandLine | str:
         raise errors.ConfigError(
             "--workdir is missing: name the folder of the run, e.g. --workdir=runs/my_avatar"
         )
+    _refuse_unwritable_names(values["config"].value, values["workdir"].value)
     # Libraries (grain, orbax) read the global flags and want them parsed.
     flags.FLAGS.mark_as_parsed()
     return CommandLine(
@@ -128,6 +129,25 @@ def _check_overrides(config: ml_collections.ConfigDict, arguments: Sequence[str]
         match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if match and match[1] not in known:
             raise config_help.unknown_key(match[1], known)
+
+
+def _refuse_unwritable_names(config: ml_collections.ConfigDict, workdir: str) -> None:
+    """Refuses names that are no UTF-8: reports and datasets could not name them."""
+    texts = {"--workdir": str(pathlib.Path(workdir).absolute())}
+    for name in _keys(config):
+        value: Any = config
+        for part in name.split("."):
+            value = value[part]
+        if isinstance(value, str):
+            texts[f"--config.{name}"] = value
+    for name, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise errors.ConfigError(
+                f"{name}: expected a name in UTF-8; got {ascii(text)}. Rename the folder, or make "
+                "a link to it with another name."
+            ) from error
 
 
 def load_config(spec: str) -> ml_collections.ConfigDict:

@@ -1,13 +1,15 @@
 """Task drive: expression codes of any video drive the avatar, seen from any camera.
 
-samples/drive/<name of the source>/
+samples/drive/<name of the source>/   with -2, -3, ... for other sources and options of its name
   driven.mp4          the driver, where there are pictures of it, beside the avatar
   avatar.mp4          the avatar alone; both with the driver's sound, where it has any
   contact_sheet.png   some frames of driven.mp4
   codes.json          the codes as they were read, all coefficients; see faces.precomputed
+  made_from.json      the source and the options; the same command again goes to the same folder
 """
 
 import itertools
+import json
 import logging
 import pathlib
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from ganavatar_jax.apps import (
     experiment,
     experiment_config,
 )
+from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.data.formats import film_sound
@@ -33,6 +36,7 @@ from ganavatar_jax.runs import progress, run_dir
 
 _LOG = logging.getLogger(__name__)
 
+_NOTE = "made_from.json"
 _SIDE_PX = 256
 _SHEET_COLUMNS = 8
 
@@ -62,7 +66,7 @@ def drive(
     source: drive_sources.Source,
     resolved: experiment_config.ExperimentConfig,
     opened: run_dir.RunDir,
-) -> None:
+) -> pathlib.Path:
     """Reads the driver's codes and renders the avatar with them.
 
     Args:
@@ -70,6 +74,9 @@ def drive(
       source: What drives.
       resolved: The configuration.
       opened: The run.
+
+    Returns:
+      The folder of the results; results of other sources and options are kept beside it.
 
     Raises:
       DataFormatError: the source has no codes, or not those that the avatar takes.
@@ -83,7 +90,7 @@ def drive(
     rows, fps = drive_sources.choose_frames(source, config)
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
-    folder = opened.folder("samples", "drive", source.name)
+    folder = _claim_folder(opened.folder("samples", "drive"), source, resolved)
     rate = min(fps, source.fps) if source.in_time else None
     times_s = source.times_s[unique] - source.times_s[unique[0]]
     _save_codes(folder / "codes.json", read, source, resolved, times_s=times_s, fps=rate)
@@ -109,6 +116,7 @@ def drive(
     _LOG.info(
         "%s: %d frames at %.4g a second: %s", source.where, len(rows), fps, folder / "driven.mp4"
     )
+    return folder
 
 
 def camera_path(
@@ -138,6 +146,37 @@ def camera_path(
         np.full(len(phase), config.pitch_deg, np.float32),
     )
     return np.asarray(cameras.to_label25(path))
+
+
+def _claim_folder(
+    parent: pathlib.Path,
+    source: drive_sources.Source,
+    resolved: experiment_config.ExperimentConfig,
+) -> pathlib.Path:
+    """Finds or makes the folder of this source and these options; others of its name stay."""
+    options = config_lib.to_dict(resolved)
+    path = pathlib.Path(source.where).absolute()
+    status = path.stat()
+    made_from = {
+        "source": str(path),
+        "state": None if path.is_dir() else [status.st_size, status.st_mtime_ns],
+        **{section: options[section] for section in ("drive", "estimator")},
+    }
+    content = json.dumps(made_from, indent=1, sort_keys=True) + "\n"
+    for number in itertools.count(1):
+        folder = parent / (source.name if number == 1 else f"{source.name}-{number}")
+        note = folder / _NOTE
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if note.is_file() and note.read_text("utf-8") == content:
+                return folder
+        except OSError as error:
+            raise files.write_error(folder, error) from error
+        else:
+            files.write_atomic(note, content)
+            return folder
+    raise AssertionError("numbers do not end")
 
 
 def _save_codes(

@@ -30,8 +30,8 @@ VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv".split()
 )
 _KINDS = (
-    "a video (mp4, mov, ...), a folder or zip of pictures, a codes file (.json, .npz) or a Live "
-    "Link Face recording (.csv)"
+    "a video (mp4, mov, ...), a folder or zip of pictures, a codes file (.json, .jsonl, .npz) or a "
+    "Live Link Face recording (.csv)"
 )
 _USUAL_FPS = 25.0
 _MATTES = "alpha"  # folder of an EG3D-like capture
@@ -99,7 +99,7 @@ def open_source(config: experiment_config.DriveConfig) -> Iterator[Source]:
             yield _open_tree(tree, path, config)
     elif suffix == ".csv":
         yield _open_recording(path)
-    elif suffix in (".json", ".npz"):
+    elif suffix in (".json", ".jsonl", ".npz"):
         yield _open_codes(path, config)
     elif suffix in VIDEO_SUFFIXES:
         yield _open_video(path, config)

@@ -16,7 +16,7 @@ from ganavatar_jax.apps import (
     prepare_data,
 )
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients
 from ganavatar_jax.geometry import cameras, trajectories
@@ -80,10 +80,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     neutral = np.repeat(person.encode(person.neutral_code[None]), _TURN_VIEWS, axis=0)
     views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
     around = person.render(neutral, views)
-    media.save_png(
-        folder / "all_around.png",
-        media.contact_sheet({f"view {i + 1}": around[i : i + 1] for i in range(_TURN_VIEWS)}),
-    )
+    media.save_png(folder / "all_around.png", media.contact_sheet(_side_captions(views, around)))
     media.save_png(folder / "expressions.png", _expression_sheet(person, config))
     completeness.finish(begun, resolved, opened, {"frames": config.frames})
 
@@ -104,6 +101,16 @@ def turntable(
     radius = config.radius or float(np.linalg.norm(frontal_label25[3:12:4]))
     path = trajectories.orbit(config.frames, radius=radius, intrinsics=intrinsics)
     return np.asarray(cameras.to_label25(path))
+
+
+def _side_captions(
+    labels: Float[np.ndarray, "v 25"], images_u8: UInt8[np.ndarray, "v h w 3"]
+) -> dict[str, UInt8[np.ndarray, "1 h w 3"]]:
+    """Names each picture by the side from which the camera looks; degrees of yaw."""
+    backward = -labels[:, [2, 6, 10]]
+    yaw_deg = np.degrees(np.arctan2(backward[:, 0], backward[:, 2])).round().astype(int)
+    turns = [int(yaw + 360 if yaw <= -180 else yaw) for yaw in yaw_deg]
+    return {f"{turn:+d} deg": images_u8[i : i + 1] for i, turn in enumerate(turns)}
 
 
 def sheet_codes(

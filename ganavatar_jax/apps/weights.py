@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors, portable, trees
+from ganavatar_jax.core import errors, files, portable, trees
 from ganavatar_jax.models import (
     discriminator,
     discriminator_config,
@@ -45,7 +45,7 @@ def locate(init: str) -> pathlib.Path:
     """
     root = pathlib.Path(str(importlib.resources.files("ganavatar_jax") / "assets" / "weights"))
     shipped = sorted(path.name for path in root.glob("*") if path.is_dir())
-    folder = root / init if init in shipped else pathlib.Path(init).expanduser()
+    folder = root / init if init in shipped else files.expand_user(init)
     if not (folder / GENERATOR).is_file():
         raise errors.WeightError(
             f"gan.init: expected the name of shipped weights ({', '.join(shipped) or 'none'}) or a "

@@ -91,6 +91,27 @@ def make_folder(path: str | os.PathLike[str]) -> pathlib.Path:
     return folder
 
 
+def expand_user(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Puts the home folder for a leading `~`.
+
+    Args:
+      path: A path as the user gave it.
+
+    Returns:
+      The path; it may be relative.
+
+    Raises:
+      RunError: it begins with `~`, and this user has no home folder.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:  # e.g. a container's unknown user
+        raise errors.RunError(
+            f"{path}: ~ stands for the home folder, and this user has none; set HOME or give the "
+            "whole path."
+        ) from error
+
+
 def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
     """Makes a folder and proves that files can be written into it.
 
@@ -101,9 +122,9 @@ def check_writable(path: str | os.PathLike[str]) -> pathlib.Path:
       Its absolute path.
 
     Raises:
-      RunError: a file is in the way, or there is no permission.
+      RunError: a file is in the way, or there is no permission, or no home folder for `~`.
     """
-    folder = make_folder(pathlib.Path(path).expanduser().absolute())
+    folder = make_folder(expand_user(path).absolute())
     try:
         with tempfile.TemporaryFile(dir=folder):
             return folder

@@ -88,6 +88,22 @@ def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
     return trees.unflatten_names(tensors), header["metadata"]
 
 
+def is_portable(path: str | os.PathLike[str]) -> bool:
+    """Tells whether a file is in this format, whole or not.
+
+    Args:
+      path: Any file.
+
+    Returns:
+      Whether it is a safetensors file with our header.
+    """
+    try:
+        with _open(pathlib.Path(path)) as file:
+            return _ENTRY in (file.metadata() or {})
+    except errors.WeightError:
+        return False
+
+
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads what was stored with the weights, without reading these.
 

@@ -21,6 +21,10 @@ FormatName = Literal[
     "colmap",
     "nersemble",
     "transforms",
+    "record3d",
+    "polycam",
+    "tracker",
+    "vhap",
     "video",
 ]
 AlignMethod = Literal[
@@ -84,17 +88,25 @@ class ReaderConfig:
       cameras: Names of the cameras used ("multiface", "nersemble"); empty uses all.
       sequences: Names of the segments, sequences or recordings used ("multiface", "nersemble",
         "imavatar"); empty uses all.
+      flame_joints: Root and neck joint of the person's FLAME, x y z x y z in its units, around
+        which the heads of "vhap" turn; needed where they turn.
       gamma: Tone curve that brightens raw images of "multiface"; 0 leaves them as they are.
     """
 
     cameras: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
+    flame_joints: tuple[float, ...] = ()
     gamma: float = 2.0  # as the data set's viewer
 
     def __post_init__(self) -> None:
         """Refuses curves that do not brighten."""
         if self.gamma != 0.0 and self.gamma < 1.0:
             raise ValueError(f"reader.gamma must be 0 (off) or at least 1; got {self.gamma}.")
+        if len(self.flame_joints) not in (0, 6):
+            raise ValueError(
+                "reader.flame_joints must be empty or 6 numbers, root x y z and neck x y z; got "
+                f"{len(self.flame_joints)}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,9 @@ _HOLE_SHARE = 0.005  # Of the matte's area.
 # more in 1,849 frames of the actor and of synthetic people.
 _SOLID_CENTER, _SOLID_RADIUS = (0.0, -0.04, 0.05), 0.12
 _JUMP_DEG, _JUMP_TIMES = 4.0, 6.0  # A jump is larger than both, in degrees and medians.
-_CUT_SHARE = 0.25  # Of the image's side or top border covered by the matte.
+# A ball around skull and usual hair, world units; pictures of the actor end 0.28 from its centre.
+_HEAD_CENTER, _HEAD_RADIUS = (0.0, 0.03, -0.02), 0.22
+_CUT_SHARE = 0.25  # Of the image's side or top border covered by the matte where the head is.
 
 
 def sharpness(image: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"] | None) -> float:
@@ -61,13 +63,19 @@ def hole_share(alpha: UInt8[np.ndarray, "h w"], label25: Float[np.ndarray, "25"]
     picture = Image.fromarray(padded).copy()  # one made of an array cannot be painted on
     ImageDraw.floodfill(picture, (0, 0), 128)
     holes = np.asarray(picture)[1:-1, 1:-1] == 0
-    return float((holes & _solid(alpha.shape, label25)).sum() / covered.sum())
+    solid = _inside_ball(alpha.shape, label25, _SOLID_CENTER, _SOLID_RADIUS)
+    return float((holes & solid).sum() / covered.sum())
 
 
-def _solid(size: tuple[int, ...], label25: Float[np.ndarray, "25"]) -> Bool[np.ndarray, "h w"]:
-    """Marks pixels on whose rays no head lets light through."""
+def _inside_ball(
+    size: tuple[int, ...],
+    label25: Float[np.ndarray, "25"],
+    ball_center: tuple[float, float, float],
+    radius: float,
+) -> Bool[np.ndarray, "h w"]:
+    """Marks pixels that a ball of the head frame covers."""
     cam2world = label25[:16].reshape(4, 4).astype(np.float64)
-    local = (np.array(_SOLID_CENTER) - cam2world[:3, 3]) @ cam2world[:3, :3]
+    local = (np.array(ball_center) - cam2world[:3, 3]) @ cam2world[:3, :3]
     if local[2] <= 0.0:
         return np.zeros(size, bool)  # Behind the camera.
     intrinsics = label25[16:].reshape(3, 3).astype(np.float64)
@@ -75,19 +83,22 @@ def _solid(size: tuple[int, ...], label25: Float[np.ndarray, "25"]) -> Bool[np.n
     v, u = ((np.arange(side) + 0.5) / side for side in size)
     across = (u[None] - center[0]) / intrinsics[0, 0]
     down = (v[:, None] - center[1]) / intrinsics[1, 1]
-    return np.hypot(across, down) <= _SOLID_RADIUS / local[2]
+    return np.hypot(across, down) <= radius / local[2]
 
 
-def cut_share(alpha: UInt8[np.ndarray, "h w"]) -> float:
-    """Measures how much of the image's left, right and top borders the matte covers.
+def cut_share(alpha: UInt8[np.ndarray, "h w"], label25: Float[np.ndarray, "25"]) -> float:
+    """Measures how much of the image's left, right and top borders cuts through the head.
 
     Args:
       alpha: Coverage, 0..255.
+      label25: The camera, in the head frame.
 
     Returns:
-      The largest covered share of one of the three borders; the neck may leave below.
+      The largest share of one of the three borders that the matte covers where the head is. The
+      neck may leave below, and ponytails and shoulders on any side.
     """
-    return float(max((side > 127).mean() for side in (alpha[0], alpha[:, 0], alpha[:, -1])))
+    head = _inside_ball(alpha.shape, label25, _HEAD_CENTER, _HEAD_RADIUS) & (alpha > 127)
+    return float(max(side.mean() for side in (head[0], head[:, 0], head[:, -1])))
 
 
 def turns_deg(

@@ -8,7 +8,6 @@ Source: GAN-Avatar (Kabadayi et al. 2024), section 3.1.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
+from ganavatar_jax.core.readers import text_files
 from ganavatar_jax.data import (
     cropping,
     data_config,
@@ -300,7 +300,7 @@ def read_vertices(path: str | pathlib.Path) -> Float[np.ndarray, "n 3"]:
         if pathlib.Path(path).suffix == ".npy":
             found = np.load(path, allow_pickle=False).astype(np.float64)
         else:
-            lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+            lines = text_files.read_text(path).splitlines()
             rows = [line.split()[1:4] for line in lines if line.startswith("v ")]
             found = np.array(rows, np.float64)
     except (OSError, ValueError) as error:
@@ -318,7 +318,7 @@ def read_vertices(path: str | pathlib.Path) -> Float[np.ndarray, "n 3"]:
 def _read_pairs(path: str) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Reads pairs of points, or points by landmark number, whose targets we know."""
     try:
-        content: Any = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        content: Any = text_files.parse_json(text_files.read_bytes(path))
     except (OSError, ValueError) as error:
         raise errors.DataFormatError(
             f"{path}: points cannot be read ({error}). Set data.align.source_file to a JSON file."

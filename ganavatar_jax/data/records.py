@@ -106,6 +106,7 @@ class Capture:
       background: What lies behind the head in the stored images.
       has_alpha: Whether every frame has an alpha.
       digest: Hash that changes when the source does.
+      notes: What a user should know of how it was read: what was undone, what was left out and why.
     """
 
     name: str
@@ -115,3 +116,4 @@ class Capture:
     background: ImageBackground
     has_alpha: bool
     digest: str
+    notes: tuple[str, ...] = ()

@@ -20,6 +20,7 @@ import numpy as np
 
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.core.readers import text_files
 from ganavatar_jax.faces import coefficients
 from ganavatar_jax.runs import identity
 
@@ -78,7 +79,13 @@ def load(name_or_path: str | os.PathLike[str]) -> Calibration:
             f"{path}: expected a calibration, one of {NONE}, {', '.join(_ASSETS)} or a file; "
             "there is none. Check estimator.calibration."
         )
-    return _from_json(path.read_text("utf-8"), place=str(path))
+    try:
+        text = text_files.read_text(path)
+    except (OSError, ValueError) as error:
+        raise errors.DataFormatError(
+            f"{path}: expected a calibration; got {error}. Fit it anew."
+        ) from error
+    return _from_json(text, place=str(path))
 
 
 def digest(name_or_path: str | os.PathLike[str]) -> str | None:
@@ -129,7 +136,7 @@ def save(path: str | os.PathLike[str], calibration: Calibration, *, digits: int 
 def _from_json(text: str, *, place: str) -> Calibration:
     """Reads a calibration whose table fits its own names."""
     try:
-        content = json.loads(text)
+        content = text_files.parse_json(text)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r}")
         inputs, names = tuple(content["inputs"]), tuple(content["offset_and_weights"])
@@ -137,7 +144,7 @@ def _from_json(text: str, *, place: str) -> Calibration:
         if table.shape != (len(names), 1 + len(inputs)) or not np.isfinite(table).all():
             raise ValueError(f"a table of shape {table.shape} for {len(inputs)} inputs")
         provenance = dict(content["provenance"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise errors.DataFormatError(
             f'{place}: expected a calibration of the format "{FORMAT}", for each coefficient its '
             f"offset and one finite weight an input; got {error}. Fit it anew."

@@ -9,23 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ganavatar_jax.core import coefficient_names
 from ganavatar_jax.core.arrays import Float, Int
 
-ARKIT_NAMES = tuple(
-    """
-    eyeBlinkLeft eyeLookDownLeft eyeLookInLeft eyeLookOutLeft eyeLookUpLeft eyeSquintLeft
-    eyeWideLeft eyeBlinkRight eyeLookDownRight eyeLookInRight eyeLookOutRight eyeLookUpRight
-    eyeSquintRight eyeWideRight jawForward jawLeft jawRight jawOpen mouthClose mouthFunnel
-    mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight mouthFrownLeft
-    mouthFrownRight mouthDimpleLeft mouthDimpleRight mouthStretchLeft mouthStretchRight
-    mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthPressLeft mouthPressRight
-    mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft mouthUpperUpRight browDownLeft
-    browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft
-    cheekSquintRight noseSneerLeft noseSneerRight tongueOut
-    """.split()
-)
-
-MEDIAPIPE_NAMES = ("_neutral", *sorted(set(ARKIT_NAMES) - {"tongueOut"}))
+ARKIT_NAMES = coefficient_names.ARKIT_NAMES
+MEDIAPIPE_NAMES = coefficient_names.MEDIAPIPE_NAMES
 
 
 def select(

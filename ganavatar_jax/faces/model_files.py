@@ -54,16 +54,19 @@ SELFIE_SEGMENTER = ModelFile(
 )
 
 
-def default_cache_dir() -> pathlib.Path:
+def default_cache_dir() -> pathlib.Path | None:
     """Returns the folder where downloaded model files are kept.
 
     Returns:
-      `ganavatar_jax` inside $XDG_CACHE_HOME, or inside ~/.cache.
+      `ganavatar_jax` inside $XDG_CACHE_HOME, or inside ~/.cache; None for users without a home.
 
     Source: XDG base directory specification.
     """
     root = os.environ.get("XDG_CACHE_HOME")
-    return (pathlib.Path(root) if root else pathlib.Path.home() / ".cache") / "ganavatar_jax"
+    try:
+        return (pathlib.Path(root) if root else pathlib.Path.home() / ".cache") / "ganavatar_jax"
+    except RuntimeError:  # an unknown user, as containers have
+        return None
 
 
 def find(
@@ -91,8 +94,9 @@ def find(
     named = path or os.environ.get(model.env_var)
     if named:
         return _verified(pathlib.Path(named), model)
-    cached = (cache_dir or default_cache_dir()) / model.name
-    if cached.exists():
+    folder = cache_dir or default_cache_dir()
+    cached = None if folder is None else folder / model.name
+    if cached is not None and os.path.isfile(cached):  # False, too, where one may not look
         return _verified(cached, model)
     for package in model.carriers:
         for candidate in _inside_package(package, model.name):
@@ -100,6 +104,11 @@ def find(
                 return candidate
     if not allow_download:
         raise errors.EstimatorError(f"{model.name} not found; {_remedy(model)}")
+    if cached is None:
+        raise errors.EstimatorError(
+            f"{model.name} not found, and there is no home folder to download it to; set "
+            f"XDG_CACHE_HOME, or {_remedy(model)}"
+        )
     _download(model, cached)
     return cached
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, UInt8
-from ganavatar_jax.data import data_config, head_landmarks
+from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, mesh_outline, model_files
-from ganavatar_jax.films import clip_findings, video_cameras, video_landmarks
-from ganavatar_jax.geometry import head_angles, point_models, similarity
+from ganavatar_jax.films import clip_findings, face_model, video_cameras, video_landmarks
+from ganavatar_jax.geometry import head_angles
 
 FILE = "clip.json"
 
@@ -148,10 +148,7 @@ def _outline(
         path=estimator.model_path,
         allow_download=estimator.allow_download,
     )
-    face, head = canonical_face.load(task), head_landmarks.load_head_landmarks()
-    mean = point_models.PointModel(head.model.mean, head.model.modes[..., :0], 1.0)
-    moved = similarity.move_points(face, point_models.align(face[head.indices], mean))
-    moved = moved.round(4)
+    moved = face_model.place_canonical(canonical_face.load(task)).round(4)
     lines = [moved[list(line)].tolist() for line in mesh_outline.LINES]
     return lines, moved[mesh_outline.BETWEEN_EYES].tolist()
 

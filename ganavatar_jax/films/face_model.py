@@ -21,6 +21,7 @@ import importlib.resources
 import numpy as np
 
 from ganavatar_jax.core.arrays import Float, Int
+from ganavatar_jax.geometry import point_models, similarity
 
 ASSET = "face_model.npz"
 
@@ -60,6 +61,20 @@ def load_face_model() -> FaceModel:
         content = {field.name: stored[field.name] for field in dataclasses.fields(FaceModel)}
     indices = content.pop("indices").astype(np.int64)
     return FaceModel(indices, **{name: v.astype(np.float64) for name, v in content.items()})
+
+
+def place_canonical(face: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
+    """Carries MediaPipe's canonical face to where people's landmarks are in the mean.
+
+    Args:
+      face: Vertices, any unit.
+
+    Returns:
+      Vertices in the head frame.
+    """
+    model = load_face_model()
+    mean = point_models.PointModel(model.mean, model.identity[..., :0], 1.0)
+    return similarity.move_points(face, point_models.align(face[model.indices], mean))
 
 
 def view_angles(

@@ -25,8 +25,8 @@ from ganavatar_jax.films import face_model, pose_smoothing
 from ganavatar_jax.geometry import rotation_vectors
 
 _SHAPE_FRAMES = 60
-# Frames that count for the person's shape. Mistakes are alike in all frames of a film, so that more
-# of them do not make it surer: the error over people does not fall with further views.
+# Frames that make the person's shape surer. Mistakes are alike in all frames of a film: the error
+# over people hardly falls with further views.
 _PERSON_FRAMES = 6
 # Who is filmed looks at the camera: the deviation of a film's mean pitch from level, and the place
 # about which the head is turned where that decides.
@@ -34,7 +34,7 @@ _LEVEL_DEG = 5.0
 _FACE_CENTER = np.array([0.0, -0.06, 0.16])
 _FRONT_DEG, _FEWEST_FRONT = 25.0, 20
 _NOD_COUNTS = 2.0  # A nod is as far from the front as twice the turn: people hardly nod.
-_ITERATIONS = 25
+_CHOICES, _ITERATIONS = 2, 25
 _LEAST_NOISE = 0.004  # Real faces leave more than the modes of synthetic people do; world units.
 _ROBUST = 3.0  # Deviations at which a landmark has lost half of its say.
 _LASTING = 0.5  # Share of the variance between a person's views that lasts through a film.
@@ -162,17 +162,13 @@ def solve(
         np.zeros((len(seen), model.frame.shape[-1])),
         np.zeros(problem.lasting.shape[-1]),
     )
-    few = _choose_frames(rotation)
-    part = state.take(few)
-    normal = _iterate(problem.take(few), part, with_person=True)
-    state.person = part.person
-    _iterate(problem, state, with_person=False)
-    own, shared = _pose_covariance(problem, state, np.linalg.inv(normal))
+    few, told = _find_person(problem, state)
+    own, shared = _pose_covariance(problem, state, np.linalg.inv(told + np.eye(len(told))))
     rotation, translation = pose_smoothing.smooth(
         state.rotation, state.translation, np.linalg.inv(own), starts
     )
     sure = _angle_sigma_deg(_angle_slopes(rotation), shared[:, :3, :3])[few, 1]
-    level = _level_turn(rotation[few], _CAUTION * float(np.median(sure)))
+    level = _level_turn(rotation, _CAUTION * float(np.median(sure)))
     smooth = dataclasses.replace(state, rotation=rotation, translation=translation)
     predicted, _, _ = _project(problem, smooth)
     residual = np.linalg.norm((predicted - centred)[..., :2], axis=-1)
@@ -189,11 +185,29 @@ def solve(
     )
 
 
+def _find_person(problem: _Problem, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    """Solves for the person and for all poses in place; frames that told, and how much they did."""
+    few, told = np.zeros(0, np.int64), np.zeros((0, 0))
+    # The mean face takes many a person's nods for level ones: frames are chosen again.
+    for _ in range(_CHOICES):
+        chosen = _choose_frames(state.rotation)
+        if np.array_equal(chosen, few):
+            break
+        few, part = chosen, state.take(chosen)
+        told = _iterate(problem.take(few), part, with_person=True)
+        state.person = part.person
+        _iterate(problem, state, with_person=False)
+    return few, min(1.0, _PERSON_FRAMES / len(few)) * told
+
+
 def _level_turn(rotation: np.ndarray, sigma_deg: float) -> np.ndarray:
     """The nod of the head frame that the camera's usual height asks for, as far as it is unsure."""
-    _, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    yaw, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
     share = sigma_deg**2 / (sigma_deg**2 + _LEVEL_DEG**2)
-    return rotation_vectors.exp(np.array([[share * float(np.mean(pitch)), 0.0, 0.0]]))[0]
+    # Whoever looks aside does not look at the camera. Nods do not choose: a mean over frames that
+    # seem level would be level itself.
+    usual = np.average(pitch, weights=1.0 / (1.0 + (np.degrees(yaw) / _FRONT_DEG) ** 2))
+    return rotation_vectors.exp(np.array([[-share * usual, 0.0, 0.0]]))[0]
 
 
 def fit_mean(
@@ -340,7 +354,7 @@ def _own_normal(
 
 
 def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarray:
-    """Solves in place; returns the person's normal equations (empty without the person)."""
+    """Solves in place; returns what frames tell of the person (empty without the person)."""
     left = np.zeros((0, 0))
     for _ in range(_ITERATIONS):
         residual, slopes, person = _linearize(problem, state, with_person=with_person)
@@ -351,14 +365,11 @@ def _iterate(problem: _Problem, state: _State, *, with_person: bool) -> np.ndarr
         else:
             cross = np.swapaxes(slopes, 1, 2) @ person
             solved = np.linalg.solve(normal, np.concatenate([cross, right[..., None]], axis=2))
-            share = min(1.0, _PERSON_FRAMES / len(person))
             left = np.einsum("frg,frh->gh", person, person, optimize=True)
             left -= np.einsum("fkg,fkh->gh", cross, solved[..., :-1], optimize=True)
-            left = share * left + np.eye(len(left))
             target = np.einsum("frg,fr->g", person, residual)
-            target -= np.einsum("fkg,fk->g", cross, solved[..., -1])
-            target = share * target - state.person
-            change = np.linalg.solve(left, target)
+            target -= np.einsum("fkg,fk->g", cross, solved[..., -1]) + state.person
+            change = np.linalg.solve(left + np.eye(len(left)), target)
             state.person = state.person + change
             moves = solved[..., -1] - solved[..., :-1] @ change
         state.rotation = rotation_vectors.exp(moves[:, :3]) @ state.rotation

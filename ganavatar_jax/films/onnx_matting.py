@@ -11,13 +11,12 @@ Source: MODNet (Ke et al. 2022) and RVM (Lin et al. 2022), documentation of thei
 """
 
 import importlib
-import pathlib
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.films import matte_solver, matting
 
@@ -47,7 +46,7 @@ class OnnxMatter:
           MissingDependencyError: ONNX Runtime is not installed, or PyMatting where it is needed.
         """
         runtime = _import_runtime()
-        self._path = pathlib.Path(model_path).expanduser()
+        self._path = files.expand_user(model_path)
         if not self._path.is_file():
             raise errors.EstimatorError(
                 f"{self._path}: expected an ONNX file of a matting network; there is none. Set "

@@ -32,7 +32,7 @@ class Agreement:
       cam2world: Poses.
       accepted: Whether a frame's camera agrees with the face's pose.
       share: Of accepted frames.
-      median_deg: Median angle between both, of frames that the structure knows.
+      median_deg: Median angle between both, of frames that the structure knows; NaN without any.
       sigma_deg: Standard deviation of yaw, pitch and roll of accepted cameras.
     """
 
@@ -53,7 +53,7 @@ def agree(
     Args:
       face: Poses of the frames by landmarks.
       cam2world: The same frames' cameras in the structure's world.
-      known: Frames that the structure knows; at least one.
+      known: Frames that the structure knows; without any, no camera is believed.
 
     Returns:
       The cameras, moved, and which of them are believed.
@@ -74,6 +74,9 @@ def agree(
     away[:, :2] /= _LATERAL
     away[:, 2] /= _DEPTH_SHARE * face.translation[:, 2]
     accepted = known & (apart <= limit) & (away.max(axis=1) <= 2.0 * _SIGMAS)
+    # Frames that have a say have placed all others: their mistakes are everybody's.
+    weight = near if near.any() else np.ones(len(near))
+    common = np.sqrt(np.average(face.shared_deg**2, axis=0, weights=weight))
     moved = np.tile(np.eye(4), (len(rotation), 1, 1))
     moved[:, :3, :3] = np.swapaxes(rotation, 1, 2)
     moved[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
@@ -81,8 +84,8 @@ def agree(
         moved,
         accepted,
         float(accepted.mean()),
-        float(np.median(apart[known])),
-        np.hypot(face.shared_deg, _OWN_DEG),
+        float(np.median(apart[known])) if known.any() else np.nan,
+        np.tile(np.hypot(common, _OWN_DEG), (len(rotation), 1)),
     )
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
-from ganavatar_jax.data import data_config, head_landmarks
+from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import conventions, video_file
 from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
 from ganavatar_jax.films import (
@@ -34,9 +34,7 @@ from ganavatar_jax.films import (
 from ganavatar_jax.geometry import (
     ffhq_camera,
     head_angles,
-    point_models,
     rotation_vectors,
-    similarity,
 )
 
 MODEL = "face_model 1"  # what poses are found with; captures of another one find them anew
@@ -256,9 +254,7 @@ def _second_opinion(
         path=estimator.model_path,
         allow_download=estimator.allow_download,
     )
-    face, head = canonical_face.load(task), head_landmarks.load_head_landmarks()
-    mean = point_models.PointModel(head.model.mean, head.model.modes[..., :0], 1.0)
-    moved = similarity.move_points(face, point_models.align(face[head.indices], mean))
+    moved = face_model.place_canonical(canonical_face.load(task))
     seen = tracks.landmarks[:, : len(moved)].astype(np.float64)
     return rotation_vectors.angle_deg(head_poses.fit_mean(seen, moved)[0], rotation)
 
@@ -284,30 +280,9 @@ def _from_structure(
     intrinsics = _crop_intrinsics(video.size, squares, start.focal_px)
     cameras = start.cam2world[kept]
     video_structure.match_pictures(folder, pictures, cameras, intrinsics, progress=progress)
-    found = None
-    for index in range(video_structure.passes()):
-        if progress is not None:
-            progress("cameras", index, video_structure.passes())
-        found = video_structure.adjust(folder, cameras, intrinsics, index=index)
-        known = found.seen >= _FEWEST_POINTS
-        if known.mean() < _FEWEST_SHARE:
-            return _stay(
-                config.source,
-                start,
-                f"{known.sum()} of {len(known)} frames show enough features of the head",
-            )
-        agreed = pose_agreement.agree(poses.take(kept), found.cam2world, known)
-        cameras = agreed.cam2world
-    assert found is not None
-    if progress is not None:
-        progress("cameras", video_structure.passes(), video_structure.passes())
-    if agreed.share < _FEWEST_SHARE:
-        return _stay(
-            config.source,
-            start,
-            f"features and landmarks agree in {agreed.share:.0%} of the frames (median "
-            f"difference {agreed.median_deg:.1f} degrees)",
-        )
+    found, agreed, problem = _adjust(folder, poses.take(kept), cameras, intrinsics, progress)
+    if problem:
+        return _stay(config.source, start, problem)
     if not agreed.accepted.all():
         _LOG.warning(
             "%s: features agree with landmarks in %d of %d frames; the others keep the cameras of "
@@ -320,13 +295,42 @@ def _from_structure(
     refined = kept[agreed.accepted]
     every, every_px = start.cam2world.copy(), start.residual_px.copy()
     sigma, marks = start.sigma_deg.copy(), start.refined.copy()
-    every[refined] = cameras[agreed.accepted]
+    every[refined] = agreed.cam2world[agreed.accepted]
     every_px[refined] = (found.residual_px * side / _PICTURE_PX)[agreed.accepted]
     sigma[refined] = agreed.sigma_deg[agreed.accepted]
     marks[refined] = True
     return start._replace(
         cam2world=every, residual_px=every_px, sigma_deg=sigma, refined=marks, cameras="colmap"
     )
+
+
+def _adjust(
+    folder: pathlib.Path,
+    poses: head_poses.HeadPoses,
+    cameras: Float[np.ndarray, "k 4 4"],
+    intrinsics_px: Float[np.ndarray, "k 3 3"],
+    progress: video_landmarks.Progress | None,
+) -> tuple[video_structure.Structure, pose_agreement.Agreement, str]:
+    """Adjusts a structure pass by pass; what it shows, and why it is not to be believed."""
+    for index in range(video_structure.passes()):
+        if progress is not None:
+            progress("cameras", index, video_structure.passes())
+        found = video_structure.adjust(folder, cameras, intrinsics_px, index=index)
+        known = found.seen >= _FEWEST_POINTS
+        agreed = pose_agreement.agree(poses, found.cam2world, known)
+        cameras = agreed.cam2world
+        if known.mean() < _FEWEST_SHARE:
+            shown = f"{known.sum()} of {len(known)} frames show enough features of the head"
+            return found, agreed, shown
+    if progress is not None:
+        progress("cameras", video_structure.passes(), video_structure.passes())
+    problem = ""
+    if agreed.share < _FEWEST_SHARE:
+        problem = (
+            f"features and landmarks agree in {agreed.share:.0%} of the frames (median difference "
+            f"{agreed.median_deg:.1f} degrees)"
+        )
+    return found, agreed, problem
 
 
 def _stay(source: str, start: Solved, problem: str) -> Solved:

@@ -39,6 +39,7 @@ from ganavatar_jax.films import (
     video_landmarks,
     video_truth,
 )
+from ganavatar_jax.geometry import head_angles
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ _FIRST_STAGE = {
 }
 # Options that change no result: where files are, and what is only checked or compared.
 _IDLE_OPTIONS = ("matte_model", "truth", "fewest_frames")
+_CONFIDENCE = "min_confidence"
 _IDLE_ESTIMATOR_OPTIONS = ("model_path", "allow_download", "num_threads")
 
 
@@ -100,7 +102,7 @@ def prepare_video(
             f'data.format "video" needs face landmarks; estimator "{estimator.name}" has none. Set '
             "estimator.name=mediapipe."
         )
-    source = pathlib.Path(config.source).expanduser()
+    source = files.expand_user(config.source)
     film_stream.check_path(source, key="data.source")
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
@@ -108,7 +110,7 @@ def prepare_video(
     _claim(folder, source, config, estimator, notes=video.notes)
     summary = folder / "summary.json"
     if (folder / "dataset.json").is_file() and summary.is_file():
-        return _judged(json.loads(summary.read_text()), video, config, folder)
+        return _judged(json.loads(summary.read_text("utf-8")), video, config, folder)
     matter = None
     if (
         config.video.matte != "none" and not video.has_alpha
@@ -159,7 +161,8 @@ def _claim(
     if notes:  # How an unusual film is read; earlier versions read it another way.
         claims["landmarks"]["film"] = list(notes)
     path = files.make_folder(folder) / "source.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    _keep_confidence(known, claims, folder)
     stages = list(_RESULTS)
     fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
     if not fresh:
@@ -169,6 +172,18 @@ def _claim(
         for name in _RESULTS[stage]:
             _remove(folder / name)
     files.write_atomic(path, json.dumps(claims, indent=1))
+
+
+def _keep_confidence(known: dict[str, Any], claims: dict[str, Any], folder: pathlib.Path) -> None:
+    """Keeps the limit that faces were read with, where they would be read the same with another."""
+    read, asked = (which.get("landmarks", {}).get("estimator", {}) for which in (known, claims))
+    before, now = read.get(_CONFIDENCE), asked.get(_CONFIDENCE)
+    if before is None or now is None or not (folder / "summary.json").is_file():
+        return
+    least = video_landmarks.least_presence(folder)
+    # All that was found is sure enough, and what was refused before still is.
+    if least is not None and before <= now <= least:
+        asked[_CONFIDENCE] = before
 
 
 def _claims(
@@ -260,7 +275,7 @@ def _write_frames(
         "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
         "frames_with_bad_matte": int(leaps.sum()),
         "frames_beyond_picture": int(beyond.sum()),
-        "cameras": solved.cameras,
+        **_describe_cameras(solved),
         "reprojection_px": round(error_px, 3),
         "reprojection_px_at_512": round(error_px * 512 / side_px, 3),
         "crop_side_px": round(side_px, 1),
@@ -268,6 +283,19 @@ def _write_frames(
         "alignment_residual": round(solved.residual, 5),
     }
     return facts, solved._replace(kept=solved.kept[~leaps])
+
+
+def _describe_cameras(solved: video_cameras.Solved) -> dict[str, Any]:
+    """What cameras come from, how far the head moves, and how good they are, degrees."""
+    kept = solved.kept
+    ranges = clip_findings.ranges_deg(head_angles.from_cameras(solved.cam2world[kept]))
+    facts: dict[str, Any] = {
+        f"{name}_range_deg": [round(float(v), 1) for v in ranges[:, axis]]
+        for axis, name in enumerate(("yaw", "pitch", "roll"))
+    }
+    sigma = clip_findings.uncertainty_deg(solved.sigma_deg[kept])
+    facts |= {"cameras": solved.cameras, "frames_refined": int(solved.refined[kept].sum())}
+    return facts | ({"uncertainty_deg": round(sigma, 1)} if np.isfinite(sigma) else {})
 
 
 def _find_shots(

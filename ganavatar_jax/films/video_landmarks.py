@@ -114,6 +114,24 @@ def read_tracks(
     return tracks, len(numbers) - len(tracks.frame)
 
 
+def least_presence(folder: pathlib.Path) -> float | None:
+    """Finds how sure the landmark net was of the least sure face that was read.
+
+    Args:
+      folder: As for `read_tracks`.
+
+    Returns:
+      0..1; None where there are no faces, or of an earlier version, which did not say.
+    """
+    found: list[float] = []
+    for path in sorted((folder / "landmarks").glob("*.npz")):
+        with np.load(path, allow_pickle=False) as stored:
+            if "presence" not in stored:
+                return None
+            found += stored["presence"].tolist()
+    return min(found, default=None)
+
+
 def _read_chunk(
     video: video_file.VideoFile,
     reader: mediapipe_face.MediaPipeFace,
@@ -124,7 +142,8 @@ def _read_chunk(
     """Reads some frames and stores them whole, so that a stopped run loses one chunk at most."""
     frames, landmarks, codes, presence, crowds, looked = [], [], [], [], 0, 0
     for done, number in enumerate(numbers.tolist()):
-        tell(done)
+        if done:  # Whoever calls tells of beginnings and ends of chunks.
+            tell(done)
         image = video.read(number)
         reading = reader.estimate(image)
         if number % _FACE_COUNT_EVERY == 0 or len(numbers) < _FACE_COUNT_EVERY:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
+from ganavatar_jax.runs import signals
 
 _WORKERS = min(os.cpu_count() or 1, 8)
 _CHUNK = 20  # Pictures whose features are found between two reports of progress.
@@ -305,5 +306,6 @@ def _import_pycolmap():  # noqa: ANN202 (an optional module)
             "cameras of videos are found by pycolmap; it is not installed. pip install "
             "'ganavatar-jax[preprocess]', or set data.video.cameras=landmarks (less exact)."
         ) from error
-    pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+    pycolmap.logging.minloglevel = pycolmap.logging.Level.FATAL.value  # others are raised
+    signals.take_back()  # its log prints a stack for every signal, and ends the process
     return pycolmap

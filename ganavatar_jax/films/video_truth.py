@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import records
 from ganavatar_jax.data.formats import eg3d, video_file
@@ -54,7 +54,7 @@ def compare(
 
     Source: geometry.pose_errors.
     """
-    labels = json.loads((capture / "dataset.json").read_text())["labels"]
+    labels = json.loads((capture / "dataset.json").read_text("utf-8"))["labels"]
     numbers = [int(pathlib.PurePath(name).stem) for name, _ in labels]
     label25 = np.array([values for _, values in labels], np.float64)
     with _open(video, truth) as known:
@@ -73,7 +73,7 @@ def compare(
 
 @contextlib.contextmanager
 def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
-    with eg3d.open_capture(pathlib.Path(truth).expanduser()) as known:
+    with eg3d.open_capture(files.expand_user(truth)) as known:
         if len(known.frames) != video.count:
             raise errors.DataFormatError(
                 f"{truth}: expected {video.count} frames, as many as the video has; got "
@@ -86,7 +86,19 @@ def _open(video: video_file.VideoFile, truth: str) -> Iterator[records.Capture]:
 def compare_poses(
     found: Float[np.ndarray, "f 4 4"], truth: Float[np.ndarray, "f 4 4"]
 ) -> dict[str, float]:
-    """Compares views of the face alone: beyond them, landmarks and features are guesses."""
+    """Compares cameras of the face alone: seen from further aside, a face is guessed.
+
+    Args:
+      found: Cameras in the head frame.
+      truth: The same frames' true ones.
+
+    Returns:
+      Of the frames within 45 degrees of true yaw: their number and share, the errors up to one
+      similarity for all frames, and the median angle without it; their number alone where there
+      are less than three.
+
+    Source: geometry.pose_errors.
+    """
     backward = -truth[:, :3, 2]
     yaw_deg = np.degrees(np.arctan2(backward[:, 0], backward[:, 2]))
     front = np.abs(yaw_deg) <= _YAW_DEG

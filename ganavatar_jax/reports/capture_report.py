@@ -66,7 +66,8 @@ def is_current(
     path = opened.folder("samples", "data") / _SHOWN
     if not path.is_file() or not (opened.path / "report.html").is_file():
         return False
-    return path.read_text() == _describe(fingerprint, box_side, video, clip_report.read(film))
+    described = _describe(fingerprint, box_side, video, clip_report.read(film))
+    return path.read_text("utf-8") == described
 
 
 def _describe(
@@ -149,7 +150,7 @@ def _check_split(source: stored_records.Records) -> dict[str, Any]:
         if alpha is not None:
             matte = (
                 frame_checks.hole_share(alpha, example["label25"]),
-                frame_checks.cut_share(alpha),
+                frame_checks.cut_share(alpha, example["label25"]),
             )
         numbers.append((frame_checks.sharpness(image, alpha), *matte))
     label25, (sharp, holes, cut) = np.stack(labels), np.array(numbers).T

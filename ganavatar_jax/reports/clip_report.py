@@ -76,7 +76,7 @@ def read(capture: pathlib.Path | None) -> dict[str, Any] | None:
       The content of clip.json; None where there is none.
     """
     path = None if capture is None else capture / _FILE
-    return None if path is None or not path.is_file() else json.loads(path.read_text())
+    return None if path is None or not path.is_file() else json.loads(path.read_text("utf-8"))
 
 
 def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -99,7 +99,7 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
             why.setdefault(place[frame], flag["kind"])
     marked = np.zeros(len(angles), bool)
     marked[list(why)] = True
-    labels = json.loads((capture / "dataset.json").read_text())["labels"]
+    labels = json.loads((capture / "dataset.json").read_text("utf-8"))["labels"]
     lines = [np.array(line) for line in clip["outline"]]
     tiles = []
     for index, reason in choose_frames(angles, np.array(table["residual"]), why).items():
@@ -111,7 +111,7 @@ def draw(capture: pathlib.Path, clip: Mapping[str, Any]) -> dict[str, np.ndarray
         caption = [
             f"frame {table['frame'][index]}" + (f": {reason}" if reason else ""),
             f"yaw {yaw:+.0f}  pitch {pitch:+.0f}  roll {roll:+.0f}"
-            + (f"  (±{wide:.1f})" if (wide := float(sigma[index].max())) > 0 else "")
+            + (f"  (±{wide:.1f})" if (wide := 2.0 * float(sigma[index].max())) > 0 else "")
             + ("" if second is None else f"  second {second:.0f} off"),
         ]
         tiles.append(

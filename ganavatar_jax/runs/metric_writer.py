@@ -130,7 +130,7 @@ def read_metrics(path: str | os.PathLike[str], *, stage: str | None = None) -> l
     if not path.exists():
         return []
     try:
-        texts = path.read_text().splitlines()
+        texts = path.read_text("utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise errors.RunError(
             f"{path}: the metrics file cannot be read ({error}); move it away."

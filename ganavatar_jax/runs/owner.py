@@ -71,7 +71,7 @@ def current() -> Owner:
     """
     pid = os.getpid()
     try:
-        boot = _BOOT.read_text().strip().replace("-", "")[:12]
+        boot = _BOOT.read_text("utf-8").strip().replace("-", "")[:12]
     except OSError:
         boot = ""
     return Owner(
@@ -125,7 +125,7 @@ def _space() -> str:
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat behind the name, which may hold spaces and brackets."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return pathlib.Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:
         return []
 

@@ -75,7 +75,7 @@ class RunDir:
         if any((self.path / "checkpoints").glob("*/[0-9]*")):
             return True
         try:
-            return bool(self.metrics.read_text().strip())
+            return bool(self.metrics.read_text("utf-8").strip())
         except FileNotFoundError:
             return False
         except (OSError, ValueError):
@@ -263,7 +263,7 @@ def read_run(
     """
     import jax  # as in open_run
 
-    path = pathlib.Path(workdir).expanduser().absolute()
+    path = files.expand_user(workdir).absolute()
     changes = _stored_changes(path, json.loads(json.dumps(config_json)))
     _refuse_changes(path, changes, changeable)
     return RunDir(path, primary=jax.process_index() == 0)
@@ -281,7 +281,7 @@ def read_changes(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]
     """
     changes = []
     try:
-        lines = (pathlib.Path(path) / CHANGES).read_text().splitlines()
+        lines = (pathlib.Path(path) / CHANGES).read_text("utf-8").splitlines()
     except (OSError, ValueError):
         return []
     for line in lines:
@@ -344,7 +344,7 @@ def _refuse_changes(
 
 def _append_if_new(path: pathlib.Path, block: str) -> None:
     try:
-        known = path.read_text() if path.is_file() else ""
+        known = path.read_text("utf-8") if path.is_file() else ""
     except (OSError, ValueError) as error:
         raise errors.RunError(f"{path}: cannot be read ({error}); delete it.") from error
     if not known.endswith(block):

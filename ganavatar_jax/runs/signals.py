@@ -95,6 +95,19 @@ def is_ignored(number: int) -> bool:
     return number == _HANGUP and signal.getsignal(number) is signal.SIG_IGN
 
 
+def take_back() -> None:
+    """Hears the ending signals again after a library has put its own handlers in their place.
+
+    Python does not see such handlers. Outside the main thread nothing can be changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in ENDING:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            signal.signal(number, handler)
+
+
 def name(number: int) -> str:
     """Names a signal.
 

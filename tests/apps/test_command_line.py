@@ -74,3 +74,11 @@ def test_a_config_file_of_before_is_told_where_presets_are(tmp_path, line):
     (tmp_path / "mine.py").write_text(f"{line}\n")
     with pytest.raises(errors.ConfigError, match="from ganavatar_jax.apps import presets"):
         command_line.load_config(str(tmp_path / "mine.py"))
+
+
+@pytest.mark.parametrize("name", ["--workdir", "--config.data.source"])
+def test_names_that_are_no_utf8_are_refused_in_one_line(repo_root, name):
+    given = {"--workdir": "run", "--config.data.source": "me", name: "caf\udce9"}
+    options = [f"{key}={value}" for key, value in given.items()]
+    with pytest.raises(errors.ConfigError, match=rf"{name}: expected a name in UTF-8; got .*udce9"):
+        command_line.parse(["main", f"--config={repo_root}/configs/monocular.py", *options])

@@ -64,8 +64,7 @@ def looked_up(person, tmp_path, source, table, **options):
 
 def run_resolved(person, tmp_path, resolved):
     with drive_sources.open_source(resolved.drive) as source:
-        drive.drive(person, source, resolved, run_dir.RunDir(tmp_path / "run"))
-    return tmp_path / "run" / "samples" / "drive" / source.name
+        return drive.drive(person, source, resolved, run_dir.RunDir(tmp_path / "run"))
 
 
 def decode(path):
@@ -244,7 +243,7 @@ def test_codes_drive_the_avatar_and_are_kept(person, tmp_path):
     options = {"smoothing_s": 0.0, "batch_size": 4}
     folder = run(person, tmp_path, source=str(write_codes(tmp_path / "c.json", codes)), **options)
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("avatar.mp4", "codes.json", "contact_sheet.png", "driven.mp4")
+        *("avatar.mp4", "codes.json", "contact_sheet.png", "driven.mp4", "made_from.json")
     ]
     frames, rate = decode(folder / "avatar.mp4")
     assert (len(frames), rate) == (11, 10)
@@ -286,8 +285,8 @@ def test_codes_that_were_used_are_not_replaced_by_a_part_of_them(person, tmp_pat
     folder.mkdir(parents=True)
     table = write_codes(folder / "codes.json", CODES, suffix=".png")
     before = table.read_bytes()
-    assert looked_up(person, tmp_path, source, table, end_s=0.12) == folder
-    assert len(decode(folder / "driven.mp4")[0]) == 3
+    found = looked_up(person, tmp_path, source, table, end_s=0.12)
+    assert len(decode(found / "driven.mp4")[0]) == 3
     assert table.read_bytes() == before
 
 
@@ -296,9 +295,23 @@ def test_codes_that_drive_are_not_replaced_by_a_part_of_themselves(person, tmp_p
     folder.mkdir(parents=True)
     table = write_codes(folder / "codes.json", CODES)
     before = table.read_bytes()
-    assert run(person, tmp_path, source=str(table), end_s=0.3) == folder
-    assert len(decode(folder / "avatar.mp4")[0]) == 3
+    found = run(person, tmp_path, source=str(table), end_s=0.3)
+    assert len(decode(found / "avatar.mp4")[0]) == 3
     assert table.read_bytes() == before
+
+
+def test_another_source_or_other_options_of_one_name_overwrite_nothing(person, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = write_codes(tmp_path / "a" / "me.json", CODES[:3])
+    second = write_codes(tmp_path / "b" / "me.json", CODES[:4])
+    folders = [run(person, tmp_path, source=str(path)) for path in (first, second, first)]
+    folders.append(run(person, tmp_path, source=str(first), camera="orbit"))
+    assert [folder.name for folder in folders] == ["me", "me-2", "me", "me-3"]
+    counts = [len(decode(folder / "avatar.mp4")[0]) for folder in folders]
+    assert counts == [3, 4, 3, 3]
+    write_codes(first, CODES[:5])
+    assert run(person, tmp_path, source=str(first)).name == "me-4"
 
 
 def test_a_rate_is_kept_with_the_codes_only_where_it_is_known(person, tmp_path):

@@ -80,3 +80,13 @@ def test_a_split_without_codes_is_told(persons, monkeypatch, tmp_path):
     tiny_runs.without_earlier_stages(monkeypatch, render)
     with pytest.raises(errors.DataFormatError, match="held-out frame with a code; got none"):
         render.render(tiny_runs.resolve(), run_dir.RunDir(tmp_path / "run"))
+
+
+def test_views_are_named_by_the_side_they_are_seen_from():
+    config = experiment_config.RenderTaskConfig(frames=8)
+    labels = render.turntable(config, tiny_runs.labels(np.zeros(1), radius=2.7)[0])
+    captions = list(render._side_captions(labels, np.zeros((8, 4, 4, 3), np.uint8)))
+    assert captions[0] == "+0 deg"
+    assert len(set(captions)) == 8
+    turned = sorted(int(caption.removesuffix(" deg")) for caption in captions)
+    assert turned == [-135, -90, -45, 0, 45, 90, 135, 180]

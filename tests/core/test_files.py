@@ -96,3 +96,12 @@ def test_a_folder_without_permission_is_refused_in_one_line(tmp_path, monkeypatc
     monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(errors.RunError, match=r"cannot be written \(Permission denied\)"):
         files.check_writable(tmp_path)
+
+
+def test_a_tilde_of_a_user_without_a_home_is_told(monkeypatch):
+    def homeless(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(files.pathlib.Path, "expanduser", homeless)
+    with pytest.raises(errors.RunError, match="~/x: ~ stands for the home folder.* set HOME"):
+        files.check_writable("~/x")

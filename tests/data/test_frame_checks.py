@@ -56,7 +56,9 @@ def test_gaps_beside_the_head_are_no_holes():
 def test_the_solid_part_lies_where_the_camera_shows_it(shift):
     label = np.array(captures.LABEL, np.float64)
     label[[3, 7]] = shift
-    solid = frame_checks._solid((100, 100), label)
+    solid = frame_checks._inside_ball(
+        (100, 100), label, frame_checks._SOLID_CENTER, frame_checks._SOLID_RADIUS
+    )
     rows, columns = np.nonzero(solid)
     scale = 4.2647 / (2.7 - 0.05)
     expected = 50 + 100 * scale * np.array([0.0 - shift[0], 0.04 + shift[1]])
@@ -64,11 +66,26 @@ def test_the_solid_part_lies_where_the_camera_shows_it(shift):
     assert np.sqrt(solid.sum() / np.pi) == pytest.approx(100 * scale * 0.12, abs=0.3)
 
 
+def shifted_head(shift):
+    """A head that the camera shows away from the middle, as a ball of its size; and its camera."""
+    label = np.array(captures.LABEL, np.float64)
+    label[[3, 7]] = shift
+    alpha = frame_checks._inside_ball((64, 64), label, (0.0, 0.03, -0.02), 0.19)
+    return np.where(alpha, 255, 0).astype(np.uint8), label
+
+
 def test_a_head_at_the_top_or_side_is_cut_off_and_at_the_bottom_not():
-    alpha = np.zeros((32, 32), np.uint8)
-    alpha[16:, 8:24] = 255
-    assert frame_checks.cut_share(alpha) == 0.0
-    assert frame_checks.cut_share(alpha[::-1]) == pytest.approx(0.5)
+    for shift in ((0.0, -0.2), (0.22, 0.0), (-0.22, 0.0)):
+        assert frame_checks.cut_share(*shifted_head(shift)) > 0.25
+    for shift in ((0.0, 0.0), (0.0, 0.25)):
+        assert frame_checks.cut_share(*shifted_head(shift)) == 0.0
+
+
+def test_a_ponytail_that_reaches_the_border_is_no_head_that_is_cut_off():
+    alpha, label = shifted_head((0.0, 0.0))
+    alpha[20:50, :32] = 255  # half of the left border, and a third of the upper one
+    alpha[:32, 20:44] = 255
+    assert frame_checks.cut_share(alpha, label) == 0.0
 
 
 def test_turns_are_measured_within_a_recording():

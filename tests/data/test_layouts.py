@@ -1,13 +1,15 @@
 """Every layout: written from exact cameras, read back the same."""
 
 import functools
+import zipfile
 
 import numpy as np
 import pytest
 
+from ganavatar_jax.core import errors
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import file_tree, reader_table
-from helpers import layouts
+from helpers import layouts, phone_layouts
 
 pytestmark = pytest.mark.captures
 
@@ -22,9 +24,18 @@ WRITERS = {
     "colmap simple": functools.partial(layouts.write_colmap, binary=True, model="SIMPLE_PINHOLE"),
     "multiface": layouts.write_multiface,
     "nersemble": layouts.write_nersemble,
+    "nersemble raw": phone_layouts.write_nersemble_raw,
+    "transforms nerfstudio": phone_layouts.write_nerfstudio,
+    "record3d": phone_layouts.write_record3d,
+    "record3d shared": functools.partial(phone_layouts.write_record3d, own_lenses=False),
+    "polycam": phone_layouts.write_polycam,
+    "tracker": phone_layouts.write_tracker,
+    "vhap": phone_layouts.write_vhap,
+    "vhap still": functools.partial(phone_layouts.write_vhap, turns=False),
 }
+OPTIONS = {"vhap": {"flame_joints": phone_layouts.JOINTS}}
 UNITS = {"multiface": 500.0}  # World units of the layout in one of ours.
-MATTES = set(WRITERS) - {"nerface", "multiface"}
+MATTES = set(WRITERS) - {"nerface", "multiface", "record3d", "record3d shared", "polycam"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +46,7 @@ def shots():
 def read(case, shots, folder, **options):
     path = WRITERS[case](folder / "capture", shots)
     reader = reader_table.READERS[case.split()[0]]
-    config = data_config.ReaderConfig(**({"gamma": 0.0} | options))
+    config = data_config.ReaderConfig(**({"gamma": 0.0} | OPTIONS.get(case, {}) | options))
     with reader(path, options=config) as capture:
         return capture, [frame.load() for frame in capture.frames]
 
@@ -68,7 +79,7 @@ def test_pixels_and_mattes_belong_to_their_cameras(case, shots, tmp_path):
     _, frames = read(case, shots, tmp_path)
     for frame, shot in zip(frames, in_order(case, shots), strict=True):
         image = frame.image[:, -layouts.SIDE :]
-        if case == "nersemble":  # lossy video
+        if case.startswith("nersemble"):  # lossy video
             assert np.abs(image.astype(int) - shot.image).mean() < 8
             assert np.abs(frame.alpha.astype(int) - shot.alpha).mean() < 8
             continue
@@ -192,7 +203,9 @@ def test_raw_images_of_multiface_are_brightened(shots, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", sorted(set(WRITERS) - {"colmap simple", "nersemble"}))
+@pytest.mark.parametrize(
+    "case", sorted(set(WRITERS) - {"colmap simple", "nersemble", "nersemble raw"})
+)
 def test_the_list_of_files_is_not_gone_through_for_every_frame(case, tmp_path, monkeypatch):
     """Else reading a long capture takes the square of its length."""
     passes = 0
@@ -220,3 +233,52 @@ def test_the_list_of_files_is_not_gone_through_for_every_frame(case, tmp_path, m
         read(case, layouts.actor_shots(count), tmp_path / str(count))
         counts.append(passes)
     assert counts[0] == counts[1]
+
+
+def test_a_head_that_turns_needs_its_joints(shots, tmp_path):
+    path = phone_layouts.write_vhap(tmp_path / "capture", shots)
+    with (
+        pytest.raises(errors.DataFormatError, match="neck_pose, .* degrees.*flame_joints"),
+        reader_table.READERS["vhap"](path),
+    ):
+        pass
+
+
+def test_a_raw_folder_of_nersemble_has_one_instant(shots, tmp_path):
+    sequences = ("EXP-1-head", "FREE")
+    path = phone_layouts.write_nersemble_raw(tmp_path / "capture", shots, sequences=sequences)
+    with (
+        pytest.raises(errors.DataFormatError, match="only one sequence.*EXP-1-head, FREE. Name"),
+        reader_table.READERS["nersemble"](path),
+    ):
+        pass
+    options = data_config.ReaderConfig(sequences=("FREE",))
+    with reader_table.READERS["nersemble"](path, options=options) as capture:
+        assert {frame.sequence for frame in capture.frames} == {"FREE"}
+        assert "4 of 12 frames are used" in capture.notes[0]
+
+
+def test_a_file_of_record3d_is_a_zip(shots, tmp_path):
+    path = phone_layouts.write_record3d(tmp_path / "capture", shots)
+    with zipfile.ZipFile(tmp_path / "me.r3d", "w") as archive:
+        archive.write(path / "metadata.json", "metadata")
+        for index in range(3):  # One picture less than poses.
+            archive.write(path / f"rgb/{index}.png", f"rgbd/{index}.png")
+            archive.writestr(f"rgbd/{index}.depth", b"compressed")
+    with reader_table.READERS["record3d"](tmp_path / "me.r3d") as capture:
+        assert len(capture.frames) == 3
+        assert "3 of 4 poses are used; 1 have no picture" in capture.notes[0]
+
+
+def test_a_checkpoint_that_runs_code_is_refused(shots, tmp_path):
+    class Call:
+        def __reduce__(self):
+            return print, ("gotcha",)
+
+    path = phone_layouts.write_tracker(tmp_path / "capture", shots)
+    phone_layouts.save_torch(path / "checkpoint/00002.frame", {"opencv": Call()})
+    with (
+        pytest.raises(errors.DataFormatError, match="00002.frame.*print.*refused.*Track"),
+        reader_table.READERS["tracker"](path),
+    ):
+        pass

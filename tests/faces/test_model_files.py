@@ -104,3 +104,15 @@ def test_the_default_cache_follows_the_xdg_variable(tmp_path, monkeypatch):
     assert model_files.default_cache_dir() == tmp_path / "ganavatar_jax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert model_files.default_cache_dir().name == "ganavatar_jax"
+
+
+def test_users_without_a_home_take_the_carriers_file_or_are_told(model, tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(model_files.pathlib.Path, "home", homeless)
+    with pytest.raises(errors.EstimatorError, match="no home folder to download it to; set XDG"):
+        model_files.find(model)
+    carried = _install_carrier(tmp_path, monkeypatch, CONTENT)
+    assert model_files.find(model) == carried

@@ -3,7 +3,8 @@
 import dataclasses
 import importlib.util
 import json
-import logging
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -15,8 +16,14 @@ from ganavatar_jax.data import data_config
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import eg3d, video_file
 from ganavatar_jax.faces import estimator_config, model_files
-from ganavatar_jax.films import video_cameras, video_capture, video_structure, video_truth
-from ganavatar_jax.geometry import pose_errors
+from ganavatar_jax.films import (
+    video_cameras,
+    video_capture,
+    video_landmarks,
+    video_structure,
+    video_truth,
+)
+from ganavatar_jax.geometry import head_angles
 from helpers import layouts
 
 pytestmark = pytest.mark.captures
@@ -70,21 +77,45 @@ def ring(count, *, spread_deg=40.0):
     return poses
 
 
+@pytest.fixture(scope="module", params=[(25.0, 4.0), (60.0, 6.5)])
+def actor(request, tmp_path_factory):
+    """A film of the shipped actor, turned at most so far: tracks, true cameras, allowed error."""
+    (limit_deg, allowed_deg), folder = request.param, tmp_path_factory.mktemp("actor")
+    with eg3d.open_capture(gan_frames.source_path("package:actor")) as capture:
+        poses = np.stack([f.label25[:16].reshape(4, 4) for f in capture.frames])
+        held = head_angles.from_cameras(poses)
+        near = np.flatnonzero(np.hypot(held[:, 0], held[:, 1]) <= limit_deg)
+        chosen = near[np.linspace(0, len(near) - 1, FRAMES).astype(int)]
+        layouts.save_video(folder / "me.mp4", [capture.frames[i].read_pixels()[0] for i in chosen])
+    asked = config(folder / "me.mp4")
+    video = video_file.VideoFile(folder / "me.mp4", where="me.mp4")
+    tracks, _ = video_landmarks.read_tracks(video, asked, READER, folder, None)
+    return video, tracks, poses[chosen[tracks.frame]].astype(np.float64), allowed_deg
+
+
 @needs_pycolmap
-@pytest.mark.slow
-def test_features_of_the_head_give_the_cameras_that_landmarks_flatten(film, tmp_path):
-    path, truth = film
-    landmarks = config(path, cameras="landmarks", truth=str(truth))
-    rough = video_capture.prepare_video(landmarks, READER, tmp_path / "landmarks")
-    exact = video_capture.prepare_video(config(path, truth=str(truth)), READER, tmp_path / "colmap")
-    print(rough, exact, sep="\n")
-    assert exact["cameras"] == "colmap"
+def test_an_actors_cameras_are_found(actor, tmp_path):
+    video, tracks, truth, allowed_deg = actor
+    found = {}
+    for cameras in ("landmarks", "colmap"):
+        asked, folder = config("me.mp4", cameras=cameras), tmp_path / cameras
+        folder.mkdir()
+        solved = video_cameras.solve(video, asked, READER, tracks, folder=folder)
+        assert len(solved.kept) >= 0.9 * len(truth)
+        assert not (folder / "structure").exists()
+        facts = video_truth.compare_poses(solved.cam2world[solved.kept], truth[solved.kept])
+        print(cameras, solved.cameras, facts, np.median(solved.sigma_deg.max(axis=1)))
+        assert facts["truth_absolute_deg"] <= allowed_deg
+        told_deg = 2.0 * float(np.median(solved.sigma_deg[solved.kept].max(axis=1)))
+        assert told_deg < 7.0
+        # Films of all sides are told too sure: docs/known_issues.md.
+        assert facts["truth_absolute_deg"] <= told_deg or allowed_deg > 4.0
+        found[cameras] = facts, solved
+    exact, solved = found["colmap"]
     assert exact["truth_rotation_deg"] <= 2.0
-    assert exact["truth_translation"] <= 0.03
-    assert exact["truth_rotation_deg"] < 0.6 * rough["truth_rotation_deg"]
-    assert exact["frames"] >= 0.75 * FRAMES  # At 128 pixels some views are like no other.
-    assert exact["reprojection_px_at_512"] < 2.0
-    assert not (tmp_path / "colmap" / "structure").exists()
+    assert exact["truth_rotation_deg"] <= found["landmarks"][0]["truth_rotation_deg"] + 0.1
+    assert solved.cameras == "colmap"
+    assert solved.refined.mean() >= 0.5
 
 
 @needs_pycolmap
@@ -116,15 +147,17 @@ def test_bundles_are_adjusted_as_pycolmap_does_and_in_silence(capfd):
 
 def test_landmarks_alone_are_measured_against_the_truth(film, tmp_path):
     path, truth = film
-    plain = config(path, cameras="landmarks", pitch_response=1.0, yaw_response=1.0)
+    plain = config(path, cameras="landmarks")
     told = dataclasses.replace(plain, video=dataclasses.replace(plain.video, truth=str(truth)))
     assert "truth_rotation_deg" not in video_capture.prepare_video(plain, READER, tmp_path / "a")
+    before = (tmp_path / "a" / video_cameras.POSES_FILE).stat().st_mtime_ns
     facts = video_capture.prepare_video(told, READER, tmp_path / "a")  # nothing is made again
-    wider = config(path, cameras="landmarks", truth=str(truth))
-    better = video_capture.prepare_video(wider, READER, tmp_path / "b")
+    assert (tmp_path / "a" / video_cameras.POSES_FILE).stat().st_mtime_ns == before
     assert 0.5 * FRAMES < facts["truth_frames"] <= FRAMES
-    assert better["truth_rotation_deg"] < facts["truth_rotation_deg"] < 10.0
-    assert better["truth_translation"] < facts["truth_translation"] < 0.2
+    assert facts["truth_rotation_deg"] < 3.0
+    assert facts["truth_absolute_deg"] < 7.5
+    assert facts["truth_translation"] < 0.05
+    assert (facts["cameras"], facts["frames_refined"]) == ("landmarks", 0)
     assert "truth_alpha_iou" not in facts  # No mattes were made.
 
 
@@ -190,35 +223,6 @@ def test_no_model_file_is_fetched_where_that_is_forbidden(video, film, tmp_path,
     assert not (tmp_path / "capture" / "landmarks").exists()
 
 
-@pytest.mark.parametrize("case", ["few features", "another head"])
-def test_a_structure_that_cannot_be_right_leaves_the_landmarks_cameras(
-    case, film, tmp_path, monkeypatch, caplog
-):
-    def adjust(folder, cam2world, intrinsics_px, *, index):
-        seen = np.full(len(cam2world), 100)
-        moved = cam2world.copy()
-        if case == "few features":
-            seen[: len(seen) // 2 + 1] = 3
-        else:
-            quarter = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-            moved[::2, :3, :3] = quarter @ moved[::2, :3, :3]
-        return video_structure.Structure(moved, seen, np.ones(len(seen)))
-
-    monkeypatch.setattr(video_structure, "check_available", lambda: None)
-    monkeypatch.setattr(video_structure, "match_pictures", lambda *a, **k: None)
-    monkeypatch.setattr(video_structure, "adjust", adjust)
-    path, _ = film
-    with caplog.at_level(logging.WARNING):
-        facts = video_capture.prepare_video(config(path), READER, tmp_path / "capture")
-    assert facts["cameras"] == "landmarks"
-    message = {"few features": "show enough features", "another head": "disagree by"}[case]
-    assert message in caplog.text
-    plain = config(path, cameras="landmarks")
-    video_capture.prepare_video(plain, READER, tmp_path / "plain")
-    first = json.loads((tmp_path / "capture" / "dataset.json").read_text())
-    assert first == json.loads((tmp_path / "plain" / "dataset.json").read_text())
-
-
 def test_pairs_reach_every_view_and_look_from_like_sides():
     poses = ring(80)
     pairs = video_structure.choose_pairs(poses)
@@ -240,11 +244,40 @@ def test_pairs_of_a_still_head_are_few_and_sound():
     assert video_structure.choose_pairs(still[:2]) == [(0, 1)]
 
 
-def test_focal_length_and_distance_are_exchanged_where_the_head_stays_as_large():
-    poses = ring(20)
-    poses[:, :3, 3] *= 1.3
-    focal, moved = video_cameras._at_usual_distance(poses, np.ones(20, bool), 900.0)
-    distance = np.linalg.norm(moved[:, :3, 3], axis=1)
-    assert np.median(distance) == pytest.approx(2.7)
-    assert focal / np.median(distance) == pytest.approx(900.0 / (1.3 * 2.7))
-    assert pose_errors.compare_poses(moved, poses).rotation_deg.max() < 1e-5
+STOPPED = """
+import os, pathlib, signal, sys, threading
+import numpy as np
+from ganavatar_jax.films import video_structure
+from ganavatar_jax.runs import signals
+
+count, noise = 20, np.random.default_rng(0)
+pictures = (
+    (noise.integers(0, 256, (384, 384, 3)).astype(np.uint8), np.ones((384, 384), bool))
+    for _ in range(count)
+)
+lens = np.array([[500.0, 0, 192], [0, 500, 192], [0, 0, 1]])
+try:
+    with signals.ending():
+        threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        video_structure.match_pictures(
+            pathlib.Path(sys.argv[1]), pictures, np.tile(np.eye(4), (count, 1, 1)),
+            np.tile(lens, (count, 1, 1)),
+        )
+except signals.Ended as end:
+    print(end, file=sys.stderr)
+    sys.exit(end.exit_code)
+"""
+
+
+def test_a_signal_inside_colmap_ends_in_one_line(tmp_path, repo_root):
+    pytest.importorskip("pycolmap")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, str(tmp_path / "structure")],
+        env=os.environ | {"PYTHONPATH": str(repo_root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 143
+    assert done.stderr.startswith("ended by SIGTERM")
+    assert len(done.stderr.splitlines()) == 1

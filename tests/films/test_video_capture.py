@@ -9,7 +9,7 @@ import pytest
 from ganavatar_jax.data import data_config, frame_table
 from ganavatar_jax.data.builders import gan_frames
 from ganavatar_jax.data.formats import video_file
-from ganavatar_jax.faces import regions
+from ganavatar_jax.faces import estimator_config, regions
 from ganavatar_jax.films import (
     matte_solver,
     matting,
@@ -126,3 +126,31 @@ def test_frames_with_bad_mattes_are_left_out_and_told(tmp_path, caplog):
     for kind in ("images", "alpha", "filmed"):
         left = {path.stem for path in (tmp_path / kind).rglob("*.*")}
         assert left == {name[3:] for name in names} - {"000005", "000006"}
+
+
+def test_a_limit_that_reads_the_same_faces_makes_nothing_anew(tmp_path):
+    def claim(limit):
+        estimator = estimator_config.EstimatorConfig(min_confidence=limit)
+        config = data_config.DataConfig(source=str(tmp_path / "me.mp4"), format="video")
+        video_capture._claim(folder, tmp_path / "me.mp4", config, estimator, notes=())
+        return chunk.is_file()
+
+    folder = tmp_path / "capture"
+    chunk = folder / "landmarks" / "00000.npz"
+
+    def read(*, finished):
+        chunk.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(chunk, presence=np.array([0.9, 0.75]))
+        if finished:
+            (folder / "summary.json").write_text("{}")
+
+    (tmp_path / "me.mp4").write_bytes(b"film")
+    claim(0.5)
+    read(finished=True)
+    assert claim(0.75)
+    assert claim(0.5)
+    assert not claim(0.8)  # one of the faces is too unsure
+    read(finished=True)
+    assert not claim(0.5)  # more faces may be found
+    read(finished=False)
+    assert not claim(0.6)  # the rest was not read yet

@@ -152,3 +152,24 @@ print("over", file=out, flush=True)
     process.send_signal(signal.SIGHUP)
     assert process.wait(20) == 0
     assert out.read_text().split() == ["ready", "saved", "over"]
+
+
+def test_handlers_of_libraries_do_not_stay(start):
+    process = start("""
+import faulthandler, signal
+try:
+    with signals.ending():
+        faulthandler.register(signal.SIGTERM, all_threads=False)  # prints a stack, in C
+        signals.take_back()
+        compile_for(3)
+except signals.Ended as end:
+    print(end, file=sys.stderr)
+    sys.exit(end.exit_code)
+""")
+    assert process.stdout.readline() == "busy\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.startswith("ended by SIGTERM")
+    assert len(said.splitlines()) == 1

@@ -94,7 +94,7 @@ def cut(name, size):
 
 def fisheye(folder):
     path = folder / "sparse" / "0" / "cameras.txt"
-    path.write_text(path.read_text().replace("PINHOLE", "OPENCV_FISHEYE"))
+    path.write_text(path.read_text().replace("PINHOLE", "RAD_TAN_THIN_PRISM_FISHEYE"))
 
 
 def other_camera(folder):
@@ -152,7 +152,12 @@ LAYOUTS = {
         "no flame_params.json, neither",
     ),
     "cut model": ("colmap", COLMAP["bin"], cut("sparse/0/images.bin", 90), "cut off or damaged"),
-    "fisheye": ("colmap", COLMAP["txt"], fisheye, "OPENCV_FISHEYE is not supported.*undistorter"),
+    "fisheye": (
+        "colmap",
+        COLMAP["txt"],
+        fisheye,
+        "THIN_PRISM_FISHEYE is not supported.*undistorter",
+    ),
     "no camera": (
         "colmap",
         COLMAP["bin"],

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganavatar_jax import main
 from ganavatar_jax.data import data_config
-from helpers import layouts
+from helpers import layouts, phone_layouts
 
 pytestmark = [pytest.mark.captures, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ COMMANDS = {
 }
 SIDE = 128
 PICTURES = ("train", "overlays", "cameras", "coverage")
-WITHOUT_MATTES = ("nerface", "multiface")
+WITHOUT_MATTES = ("nerface", "multiface", "record3d", "polycam")
 
 
 def write_colmap(folder, shots):
@@ -45,6 +45,10 @@ WRITERS = {
     "colmap": write_colmap,
     "nersemble": layouts.write_nersemble,
     "transforms": layouts.write_transforms,
+    "record3d": phone_layouts.write_record3d,
+    "polycam": phone_layouts.write_polycam,
+    "tracker": phone_layouts.write_tracker,
+    "vhap": phone_layouts.write_vhap,
     "video": write_video,
 }
 

@@ -262,4 +262,4 @@ def test_keys_of_a_checkpoint_are_listed(tmp_path, capsys):
     assert capsys.readouterr().out == "\tnet.w[0]\t2x3\tfloat16\n"
     path.write_bytes(b"text")
     assert list_keys.main([str(path)]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {path}: not a pickle")
+    assert capsys.readouterr().err.startswith(f"error: {path}: expected a file of torch.save")

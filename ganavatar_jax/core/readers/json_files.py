@@ -1,13 +1,11 @@
 """Reads JSON files that anyone may have edited, and refuses what would only fail later."""
 
-import json
 import os
 import pathlib
 from typing import Any
 
 from ganavatar_jax.core import errors
-
-MAX_DEPTH = 32  # objects and lists within each other; ours have a handful
+from ganavatar_jax.core.readers import text_files
 
 
 def read_object(path: str | os.PathLike[str], *, fix: str) -> dict[str, Any]:
@@ -25,34 +23,9 @@ def read_object(path: str | os.PathLike[str], *, fix: str) -> dict[str, Any]:
     """
     path = pathlib.Path(path)
     try:
-        content = json.loads(path.read_text())
-    except RecursionError as error:
-        raise _too_deep(path, fix) from error
+        content = text_files.parse_json(text_files.read_bytes(path))
     except (OSError, ValueError) as error:
         raise errors.RunError(f"{path}: expected JSON, got {error}; {fix}.") from error
     if not isinstance(content, dict):
         raise errors.RunError(f"{path}: expected a JSON object; {fix}.")
-    if _depth(content) > MAX_DEPTH:
-        raise _too_deep(path, fix)
     return content
-
-
-def _too_deep(path: pathlib.Path, fix: str) -> errors.RunError:
-    return errors.RunError(
-        f"{path}: expected JSON nested at most {MAX_DEPTH} times, got more; {fix}."
-    )
-
-
-def _depth(content: Any) -> int:
-    """Counts the levels without calling itself, which is what a deep file would break."""
-    level, depth = [content], 0
-    while level := [value for value in level if isinstance(value, dict | list) and value]:
-        depth += 1
-        if depth > MAX_DEPTH:
-            break
-        level = [
-            inner
-            for value in level
-            for inner in (value.values() if isinstance(value, dict) else value)
-        ]
-    return depth

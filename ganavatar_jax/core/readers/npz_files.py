@@ -50,8 +50,31 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     Source: NumPy's documentation of the .npy format.
     """
+    return _read(path, str(path))
+
+
+def read_bytes(data: bytes, *, label: str) -> dict[str, np.ndarray]:
+    """Reads all arrays of an archive that is in memory.
+
+    Args:
+      data: The .npz file.
+      label: Its name, for messages.
+
+    Returns:
+      Read-only arrays by name.
+
+    Raises:
+      WeightError: The file is damaged, too large, or holds anything but number arrays.
+
+    Source: NumPy's documentation of the .npy format.
+    """
+    return _read(io.BytesIO(data), label)
+
+
+def _read(source: pathlib.Path | io.BytesIO, label: str) -> dict[str, np.ndarray]:
+    """Reads all arrays; sizes are added up first."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             entries = archive.infolist()
             if len(entries) > _MAX_ENTRIES or sum(e.file_size for e in entries) > _LIMIT_BYTES:
                 raise errors.WeightError(
@@ -67,11 +90,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
                     found[name] = _decode(file.read(entry.file_size), name)
             return found
     except errors.WeightError as error:
-        raise errors.WeightError(f"{path}: {error}") from error
+        raise errors.WeightError(f"{label}: {error}") from error
     except _DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise errors.WeightError(
-            f"{path}: expected an .npz of arrays; got {reason:.200}"
+            f"{label}: expected an .npz of arrays; got {reason:.200}"
         ) from error
 
 

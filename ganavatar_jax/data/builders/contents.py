@@ -87,7 +87,7 @@ def identify(
 def _read(folder: pathlib.Path) -> dict[str, dict[str, Any]] | None:
     """The noted files; None where there is no note or it is not one of ours."""
     try:
-        noted = json.loads((folder / NAME).read_text())["files"]
+        noted = json.loads((folder / NAME).read_text("utf-8"))["files"]
         for name, facts in noted.items():
             if pathlib.PurePath(name).name != name or not isinstance(facts["bytes"], int):
                 return None

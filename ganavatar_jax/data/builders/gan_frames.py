@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, files
 from ganavatar_jax.data import (
     canonicalize,
     cropping,
@@ -149,6 +149,8 @@ def prepare(
     """
     dataset_dir = pathlib.Path(dataset_dir)
     with open_source(config) as capture:
+        for note in capture.notes:
+            _LOG.info("%s: %s", config.source, note)
         metadata = _metadata(capture, config)
         stored = _stored_fingerprint(dataset_dir)
         rebuilt = stored != metadata["fingerprint"]
@@ -209,7 +211,7 @@ def source_path(source: str) -> pathlib.Path:
       DataFormatError: the package has no data of that name.
     """
     if not source.startswith("package:"):
-        return pathlib.Path(source).expanduser()
+        return files.expand_user(source)
     if source not in _PACKAGE_SOURCES:
         raise errors.DataFormatError(
             f'"{source}" is not shipped with the package; it has '
@@ -270,6 +272,8 @@ def _metadata(capture: records.Capture, config: data_config.DataConfig) -> dict[
     """Describes the dataset; its fingerprint tells whether another call would make the same."""
     stored = canonicalize.resolve_background(capture, config)
     kept = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SERVING_FIELDS}
+    if not config.reader.flame_joints:
+        del kept["reader"]["flame_joints"]  # Datasets from before have no such option.
     identity = {"config": kept, "digest": capture.digest, "version": str(GanFrames.VERSION)}
     identity["files"] = _file_digests(config.align)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

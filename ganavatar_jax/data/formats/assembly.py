@@ -8,6 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
+import posixpath
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -21,6 +23,7 @@ from ganavatar_jax.data.formats import (
     file_tree,
     json_files,
     lenses,
+    mattes,
     pictures,
 )
 
@@ -103,6 +106,8 @@ def make_capture(
     background: records.ImageBackground = "unknown",
     correct: Correction | None = None,
     one_size: bool = True,
+    notes: Sequence[str] = (),
+    unused: str = "no frame names them",
 ) -> records.Capture:
     """Checks the frames of a capture and binds them to their files.
 
@@ -113,6 +118,8 @@ def make_capture(
       background: What lies behind the head in the stored images, unless they are transparent.
       correct: Changes colours after decoding, e.g. a gamma curve.
       one_size: Whether all images must have one size.
+      notes: What the reader has to tell of the capture.
+      unused: Why pictures that lie beside the used ones are not used.
 
     Returns:
       The capture; frames are as large as their files.
@@ -126,6 +133,7 @@ def make_capture(
     headers = [_read_header(tree, entry) for entry in entries]
     _check_alike(tree, entries, headers, one_size=one_size)
     transparent = headers[0].has_alpha
+    rule = _judge_mattes(tree, entries, transparent)
     width = _code_length(tree, entries)
     frames = tuple(
         records.FrameReference(
@@ -138,7 +146,7 @@ def make_capture(
             sequence=entry.sequence,
             split=entry.split,
             size=(header.width, header.height),
-            read_pixels=functools.partial(_read_pixels, tree, entry, correct),
+            read_pixels=functools.partial(_read_pixels, tree, entry, correct, rule),
         )
         for entry, header in zip(entries, headers, strict=True)
     )
@@ -151,37 +159,9 @@ def make_capture(
         background="straight" if transparent and not has_matte else background,
         has_alpha=transparent or has_matte,
         digest=tree.digest(),
-    )
-
-
-def find_image(tree: file_tree.FileTree, stem: str, *, where: str) -> str:
-    """Completes a file name that may lack its extension.
-
-    Args:
-      tree: The capture.
-      stem: Name as a format gives it; a leading "./" is dropped.
-      where: File and frame, for messages.
-
-    Returns:
-      The name of an image in the tree.
-
-    Raises:
-      DataFormatError: there is no such image.
-    """
-    name = stem.replace("\\", "/").removeprefix("./")
-    if name in tree.known:
-        pictures.refuse_unread(name, where=f"{where}: {name}")
-    candidates = [name, *(f"{name}.{extension}" for extension in sorted(pictures.EXTENSIONS))]
-    for candidate in candidates:
-        if candidate in tree.known and pictures.is_picture(candidate):
-            return candidate
-    for ending in pictures.UNREAD:
-        for candidate in (f"{name}.{ending}", f"{name}.{ending.upper()}"):
-            if candidate in tree.known:
-                pictures.refuse_unread(candidate, where=f"{where}: {candidate}")
-    raise errors.DataFormatError(
-        f"{where}: the image {name} is not there. Add it or remove the frame; names are relative "
-        f"to {tree.path}."
+        notes=tuple(
+            note for note in (*notes, rule.note, _count_unused(tree, entries, unused)) if note
+        ),
     )
 
 
@@ -278,7 +258,7 @@ def _check_alike(
 
 
 def _read_pixels(
-    tree: file_tree.FileTree, entry: Entry, correct: Correction | None
+    tree: file_tree.FileTree, entry: Entry, correct: Correction | None, rule: mattes.Rule
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Reads a frame as a pinhole camera would have seen it, its matte with it."""
     data, where = tree.read(entry.image), f"{tree.path}: {entry.image}"
@@ -297,31 +277,48 @@ def _read_pixels(
         image = correct(image)
     image = lenses.undistort_image(image, entry.intrinsics, entry.lens)
     if alpha is not None:
+        alpha = mattes.apply(alpha, rule, where=where)
         alpha = lenses.undistort_image(alpha, entry.intrinsics, entry.lens)
     return image, alpha
 
 
-def find_matte(tree: file_tree.FileTree, image: str) -> str | None:
-    """Finds the matte of an image: in alpha/ or masks/, under the image's name or stem.
+def _judge_mattes(
+    tree: file_tree.FileTree, entries: Sequence[Entry], transparent: bool
+) -> mattes.Rule:
+    """Finds what "head" is in the capture's mattes, be they files or transparency."""
 
-    Args:
-      tree: The capture.
-      image: Name of the image.
+    def read(entry: Entry) -> np.ndarray:
+        name = entry.matte or entry.image
+        data, where = tree.read(name), f"{tree.path}: {name}"
+        if entry.matte is not None:
+            return pictures.decode_matte(data, where=where)
+        alpha = pictures.decode_color(data, where=where)[1]
+        assert alpha is not None  # _check_alike saw to it
+        return alpha
 
-    Returns:
-      Name of the matte, or None.
+    if entries[0].matte is None and not transparent:
+        return mattes.Rule()
+    return mattes.judge([functools.partial(read, e) for e in entries], where=str(tree.path))
 
-    Source: ours; masks/NAME.png.png is COLMAP's.
-    """
-    below = image.removeprefix("images/")
-    stem = below.rpartition(".")[0]
-    for folder in ("alpha", "masks", "mask"):
-        names = [f"{folder}/{below}.png", f"{folder}/{below}"]
-        names += [f"{folder}/{stem}.{extension}" for extension in sorted(pictures.EXTENSIONS)]
-        for name in names:
-            if name in tree.known and name != image:
-                return name
-    return None
+
+def _count_unused(tree: file_tree.FileTree, entries: Sequence[Entry], why: str) -> str:
+    """Tells of pictures that lie beside the used ones and are left out."""
+    used = {entry.image for entry in entries} | {entry.matte for entry in entries}
+    folders = {posixpath.dirname(entry.image) for entry in entries}
+    left = [
+        name
+        for name in tree.names
+        if name not in used and posixpath.dirname(name) in folders and pictures.is_picture(name)
+    ]
+    if not left:
+        return ""
+    total = len(entries) + len(left)
+    most, count = Counter(map(posixpath.dirname, left)).most_common(1)[0]
+    place = f"in {most or '.'}" if count == len(left) else f"in {most or '.'} and elsewhere"
+    return (
+        f"{len(entries)} of {total} frames are used; {len(left)} pictures {place} are left out "
+        f"({left[0]}{', ...' if len(left) > 1 else ''}): {why}."
+    )
 
 
 def choose(

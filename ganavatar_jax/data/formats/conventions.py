@@ -88,6 +88,23 @@ def from_quaternion(quaternion: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 
     )
 
 
+def from_axis_angle(rotation: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
+    """Turns an axis, as long as its angle in radians, into a rotation matrix.
+
+    Args:
+      rotation: Axis times angle.
+
+    Returns:
+      The rotation.
+
+    Source: Rodrigues' formula.
+    """
+    angle = float(np.linalg.norm(rotation))
+    half = 0.5 * angle
+    sine = 0.5 * np.sinc(half / np.pi)  # sin(angle / 2) / angle, also at 0.
+    return from_quaternion(np.array([np.cos(half), *(sine * rotation)]))
+
+
 def fold_focal_signs(
     cam2world: Float[np.ndarray, "4 4"], focal: Float[np.ndarray, "2"]
 ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "2"]]:

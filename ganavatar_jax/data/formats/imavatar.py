@@ -20,10 +20,19 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files
+from ganavatar_jax.data.formats import (
+    assembly,
+    cameras,
+    conventions,
+    file_tree,
+    json_files,
+    matte_files,
+    names,
+)
 
 _FILE = "flame_params.json"
 _OLD_SIDE = 512.0  # Image side that intrinsics in pixels refer to.
+_UNDERSTOOD = frozenset({"intrinsics", "world_mat", "pose", "file_path"})
 _POSE = 15  # Root, neck, jaw and both eyes, three angles each.
 _JAW = slice(6, 9)
 # The camera looks along -z: turning that axis gives one that looks along +z, left-handed.
@@ -71,6 +80,7 @@ def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.
     prefix = f"{folder}/" if folder else ""
     content = json_files.read_object(tree, f"{prefix}{_FILE}")
     where = f"{tree.path}: {prefix}{_FILE}"
+    cameras.refuse_unknown(content, understood=_UNDERSTOOD, where=where)
     values = json_files.array(content, "intrinsics", (4,), where=where)
     if values[3] > 1.0:
         values = values / _OLD_SIDE
@@ -78,7 +88,8 @@ def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.
     for frame in frames:
         file_path = json_files.text(frame, "file_path", where=where)
         place = f"{where}: {file_path}"
-        image = assembly.find_image(tree, f"{prefix}{file_path}", where=where)
+        cameras.refuse_unknown(frame, understood=_UNDERSTOOD, where=place)
+        image = names.find_image(tree, file_path, base=folder, where=where)
         size = assembly.image_size(tree, image)
         world_mat = json_files.array(frame, "world_mat", (3, 4), where=place)
         pose = conventions.from_world2cam(world_mat) @ _LOOK_FORWARD
@@ -88,7 +99,8 @@ def _read_recording(tree: file_tree.FileTree, folder: str) -> Iterator[assembly.
         yield assembly.Entry(
             frame_id=image,
             image=image,
-            matte=_find_mask(tree, image),
+            matte=matte_files.named(tree, frame, base=folder, where=place)
+            or matte_files.find(tree, image),
             cam2world=cam2world,
             intrinsics=_intrinsics(focal, values[2:] * size, size),
             expression=np.concatenate([code, jaw]).astype(np.float32),
@@ -100,9 +112,3 @@ def _intrinsics(
     focal_px: Float[np.ndarray, "2"], center_px: Float[np.ndarray, "2"], size: tuple[int, int]
 ) -> Float[np.ndarray, "3 3"]:
     return conventions.normalize_intrinsics(focal_px, center_px, size=size, first_pixel_at=0.0)
-
-
-def _find_mask(tree: file_tree.FileTree, image: str) -> str | None:
-    head, _, tail = image.rpartition("image/")
-    name = f"{head}mask/{tail}"
-    return name if name in tree.known else None

@@ -14,7 +14,6 @@ Source: INSTA (Zielonka et al. 2023), layout of its datasets.
 
 import dataclasses
 import functools
-import io
 import pathlib
 
 import numpy as np
@@ -22,7 +21,15 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files, pictures
+from ganavatar_jax.data.formats import (
+    assembly,
+    cameras,
+    file_tree,
+    json_files,
+    matte_files,
+    names,
+    pictures,
+)
 
 _CLOTH = 90  # Value of seg_mask that INSTA takes out of the matte.
 
@@ -43,9 +50,11 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     Source: INSTA.
     """
     del options
+    entries, found = _read_entries(tree)
     capture = assembly.make_capture(
         tree,
-        _read_entries(tree),
+        entries,
+        notes=cameras.describe(found),
         name_code=lambda length: [f"flame_exp_{index:02d}" for index in range(length)],
     )
     if any(name.startswith("seg_mask/") for name in tree.names):
@@ -56,51 +65,61 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
 open_capture = assembly.opener(read_capture)
 
 
-def _read_entries(tree: file_tree.FileTree) -> list[assembly.Entry]:
+def _read_entries(
+    tree: file_tree.FileTree,
+) -> tuple[list[assembly.Entry], list[cameras.Camera]]:
     """Reads all splits; poses stay as written, because the tracker wrote them in OpenCV axes."""
     sides = json_files.split_files(tree, "transforms", needed="INSTA's transforms.json")
     entries: list[assembly.Entry] = []
+    lenses_: list[cameras.Camera] = []
     for name, split in sides:
         content = json_files.read_object(tree, name)
         where = f"{tree.path}: {name}"
-        size = json_files.image_size(content, where=where)
-        fl_x, fl_y, cx, cy = (
-            json_files.number(content, key, where=where) for key in ("fl_x", "fl_y", "cx", "cy")
-        )
-        intrinsics = conventions.normalize_intrinsics(
-            np.array([fl_x, fl_y]), np.array([cx, cy]), size=size
-        )
+        for key in ("w", "h", "fl_x", "fl_y", "cx", "cy"):
+            json_files.number(content, key, where=where)
+        cameras.refuse_unknown(content, where=where)
+        shared = {key: value for key, value in content.items() if key != "frames"}
         for frame in json_files.frames(content, where=where):
             file_path = json_files.text(frame, "file_path", where=where)
             place = f"{where}: {file_path}"
-            pose = json_files.array(frame, "transform_matrix", (4, 4), where=place)
+            cameras.refuse_unknown(frame, where=place)
+            image = names.find_image(tree, file_path, where=where)
+            values = cameras.merge(shared, frame)
+            size_of = functools.partial(assembly.image_size, tree, image)
+            camera = cameras.read(values, image_size=size_of, where=place)
+            pose = cameras.undo_world(cameras.read_pose(frame, where=place), values, where=place)
+            lenses_.append(camera)
             entries.append(
                 assembly.Entry(
-                    frame_id=file_path,
-                    image=assembly.find_image(tree, file_path, where=where),
+                    frame_id=image,
+                    image=image,
+                    matte=matte_files.named(tree, frame, where=place),
                     cam2world=pose,
-                    intrinsics=intrinsics,
-                    size=size,
+                    intrinsics=camera.intrinsics,
+                    size=camera.size,
+                    lens=camera.lens,
                     expression=_read_code(tree, frame.get("exp_path"), where=place),
-                    sequence=pathlib.PurePosixPath(file_path).parent.as_posix(),
+                    sequence=image.rpartition("/")[0],
                     split=split,
                 )
             )
     entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
-    return entries
+    return entries, lenses_
 
 
 def _read_code(
     tree: file_tree.FileTree, name: object, *, where: str
 ) -> Float[np.ndarray, " e"] | None:
     """Reads a frame's code, where it was exported."""
-    if not isinstance(name, str) or name not in tree.known:
+    found = names.find(tree, name, where=where) if isinstance(name, str) and name else None
+    if found is None:
         return None  # The converter names the files whether or not they were exported.
+    name = found
     try:
-        code = np.loadtxt(io.BytesIO(tree.read(name)), dtype=np.float32).reshape(-1)
+        code = np.array(file_tree.read_small(tree, name).split(), np.float32)
     except ValueError as error:
         raise errors.DataFormatError(
-            f"{where}: {name} must hold numbers only ({error}). Export it again."
+            f"{where}: {name} must hold numbers only ({error!s:.200}). Export it again."
         ) from error
     if not len(code) or not np.isfinite(code).all():
         raise errors.DataFormatError(

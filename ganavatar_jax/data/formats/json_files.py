@@ -1,6 +1,5 @@
 """Reads the JSON files of captures and takes numbers out of them, each message naming its place."""
 
-import json
 import re
 from typing import Any
 
@@ -8,8 +7,11 @@ import numpy as np
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.core.readers import text_files
 from ganavatar_jax.data import labels, records
 from ganavatar_jax.data.formats import file_tree
+
+_DEEPEST = 8  # Nested lists of numbers; matrices have two levels.
 
 
 def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
@@ -23,11 +25,11 @@ def read_object(tree: file_tree.FileTree, name: str) -> dict[str, Any]:
       Its content.
 
     Raises:
-      DataFormatError: it is no JSON, or holds something else.
+      DataFormatError: it is no JSON, holds something else, or would not fit into memory.
     """
     try:
-        content = json.loads(tree.read(name).decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless integers
+        content = text_files.parse_json(tree.read(name))
+    except ValueError as error:
         raise errors.DataFormatError(
             f"{tree.path}: {name} is not valid JSON ({error}). Write it again."
         ) from error
@@ -102,7 +104,7 @@ def as_array(values: Any, shape: tuple[int, ...], *, where: str) -> Float[np.nda
     Raises:
       DataFormatError: the shape differs, or an entry is no finite number.
     """
-    flat, found = _flatten(values)
+    flat, found = _flatten(values, _DEEPEST)
     fits = found is not None and len(found) == len(shape)
     if not fits or any(w not in (-1, f) for w, f in zip(shape, found or (), strict=False)):
         got = "something else" if found is None else f"shape {_shape(found)}"
@@ -159,11 +161,13 @@ def text(content: dict[str, Any], key: str, *, where: str) -> str:
     return value
 
 
-def _flatten(values: Any) -> tuple[list[Any], tuple[int, ...] | None]:
-    """Flattens nested lists of equal lengths; the shape is None where lengths differ."""
+def _flatten(values: Any, depth: int) -> tuple[list[Any], tuple[int, ...] | None]:
+    """Flattens nested lists of equal lengths; the shape is None where lengths or depths differ."""
     if not isinstance(values, list):
         return [values], ()
-    parts = [_flatten(value) for value in values]
+    if depth == 0:
+        return [], None
+    parts = [_flatten(value, depth - 1) for value in values]
     shapes = {shape for _, shape in parts}
     flat = [entry for part, _ in parts for entry in part]
     if not parts:

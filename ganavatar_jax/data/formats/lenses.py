@@ -1,13 +1,21 @@
 """Lens distortion of COLMAP's and OpenCV's camera models, and removing it from images.
 
-A point (x, y) = (X / Z, Y / Z) of the ideal camera appears at
-(x, y) (1 + k1 r² + k2 r⁴ + k3 r⁶) + tangential(p1, p2), before the intrinsics are applied.
+A point (x, y) = (X / Z, Y / Z) of the ideal camera appears, before the intrinsics are applied, at
+
+    radial    (x, y) (1 + k1 r² + k2 r⁴ + k3 r⁶) / (1 + k4 r² + k5 r⁴ + k6 r⁶)
+    fisheye   (u, v) (1 + k1 θ² + k2 θ⁴ + k3 θ⁶ + k4 θ⁸), (u, v) = (x, y) θ / r, θ = atan r
+    fov       (x, y) atan(2 r tan(ω / 2)) / (r ω)
+
+plus tangential(p1, p2) and the thin prism (s1 r² + s2 r⁴, s3 r² + s4 r⁴) of these coordinates.
 Undistorted images keep size and intrinsics; what the lens did not see is black and transparent.
 
-Source: Brown 1971; OpenCV's and COLMAP's documentation of the coefficients.
+Source: Brown 1971; Kannala and Brandt 2006; Devernay and Faugeras 2001; OpenCV's and COLMAP's
+documentation of the coefficients.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -16,7 +24,7 @@ from ganavatar_jax.core.arrays import Float, UInt8
 
 @dataclasses.dataclass(frozen=True)
 class Lens:
-    """Distortion coefficients; all zero is a pinhole.
+    """Distortion coefficients; all zero is a pinhole, unless it is a fisheye.
 
     Attributes:
       k1: Radial, r².
@@ -24,6 +32,15 @@ class Lens:
       p1: Tangential.
       p2: Tangential.
       k3: Radial, r⁶.
+      k4: Radial: the denominator's r²; fisheye: θ⁸.
+      k5: The denominator's r⁴.
+      k6: The denominator's r⁶.
+      s1: Thin prism, x, r².
+      s2: Thin prism, x, r⁴.
+      s3: Thin prism, y, r².
+      s4: Thin prism, y, r⁴.
+      omega: Of "fov", radians.
+      kind: The formula.
     """
 
     k1: float = 0.0
@@ -31,11 +48,20 @@ class Lens:
     p1: float = 0.0
     p2: float = 0.0
     k3: float = 0.0
+    k4: float = 0.0
+    k5: float = 0.0
+    k6: float = 0.0
+    s1: float = 0.0
+    s2: float = 0.0
+    s3: float = 0.0
+    s4: float = 0.0
+    omega: float = 0.0
+    kind: Literal["radial", "fisheye", "fov"] = "radial"
 
     @property
     def is_pinhole(self) -> bool:
         """Whether nothing is distorted."""
-        return not any(dataclasses.astuple(self))
+        return self.kind != "fisheye" and not any(dataclasses.astuple(self)[:-1])
 
 
 def distort(points: Float[np.ndarray, "*b 2"], lens: Lens) -> Float[np.ndarray, "*b 2"]:
@@ -48,13 +74,25 @@ def distort(points: Float[np.ndarray, "*b 2"], lens: Lens) -> Float[np.ndarray, 
     Returns:
       Distorted coordinates on the plane Z = 1.
 
-    Source: OpenCV, "Camera Calibration and 3D Reconstruction".
+    Source: OpenCV, "Camera Calibration and 3D Reconstruction"; COLMAP's camera models.
     """
+    if lens.kind == "fisheye":
+        points = points * _ratio(np.linalg.norm(points, axis=-1), np.arctan)[..., None]
+    if lens.kind == "fov" and lens.omega:
+        wide = 2.0 * np.tan(0.5 * lens.omega)
+        radius = np.linalg.norm(points, axis=-1)
+        bent = _ratio(radius, lambda r: np.arctan(wide * r) / lens.omega, wide / lens.omega)
+        points = points * bent[..., None]
     x, y = points[..., 0], points[..., 1]
     squared = x * x + y * y
-    radial = 1.0 + squared * (lens.k1 + squared * (lens.k2 + squared * lens.k3))
+    last = lens.k4 if lens.kind == "fisheye" else 0.0
+    radial = 1.0 + squared * (lens.k1 + squared * (lens.k2 + squared * (lens.k3 + squared * last)))
+    if lens.kind == "radial" and (lens.k4 or lens.k5 or lens.k6):
+        radial /= 1.0 + squared * (lens.k4 + squared * (lens.k5 + squared * lens.k6))
     shift_x = 2.0 * lens.p1 * x * y + lens.p2 * (squared + 2.0 * x * x)
     shift_y = lens.p1 * (squared + 2.0 * y * y) + 2.0 * lens.p2 * x * y
+    shift_x = shift_x + squared * (lens.s1 + squared * lens.s2)
+    shift_y = shift_y + squared * (lens.s3 + squared * lens.s4)
     return np.stack([x * radial + shift_x, y * radial + shift_y], axis=-1)
 
 
@@ -83,7 +121,26 @@ def undistort_image(
     ideal = (homogeneous @ np.linalg.inv(intrinsics.astype(np.float64)).T)[..., :2]
     seen = np.concatenate([distort(ideal, lens), np.ones_like(u)[..., None]], axis=-1)
     places = (seen @ intrinsics.astype(np.float64).T)[..., :2] * [width, height] - 0.5
+    radius = np.linalg.norm(ideal, axis=-1)
+    places[radius > _reach(lens, float(radius.max()))] = -2.0  # Outside of the image.
     return _sample(image, places)
+
+
+def _ratio(
+    radius: np.ndarray, bend: Callable[[np.ndarray], np.ndarray], at_zero: float = 1.0
+) -> np.ndarray:
+    """bend(r) / r, and its limit at the centre."""
+    safe = np.where(radius > 1e-12, radius, 1.0)
+    return np.where(radius > 1e-12, bend(safe) / safe, at_zero)
+
+
+def _reach(lens: Lens, largest: float) -> float:
+    """Radius up to which the polynomial grows; beyond, it would show the middle a second time."""
+    radii = np.linspace(0.0, largest, 512)
+    plain = dataclasses.replace(lens, p1=0.0, p2=0.0, s1=0.0, s2=0.0, s3=0.0, s4=0.0)
+    shown = distort(np.stack([radii, np.zeros_like(radii)], axis=-1), plain)[:, 0]
+    falls = np.flatnonzero((np.diff(shown) <= 0.0) | ~np.isfinite(shown[1:]))
+    return float(radii[falls[0]]) if len(falls) else np.inf
 
 
 def _sample(

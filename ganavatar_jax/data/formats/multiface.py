@@ -21,7 +21,14 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, lenses, pictures
+from ganavatar_jax.data.formats import (
+    assembly,
+    conventions,
+    file_tree,
+    lenses,
+    matte_files,
+    pictures,
+)
 
 # The viewer's tone curve: (0.95 (s x - b) / (1 - b))^(1/gamma) - 15/255, with a scale s for each
 # colour relative to green and the black level b. Measured by the data set's authors.
@@ -95,7 +102,7 @@ def read_krt(tree: file_tree.FileTree) -> dict[str, Calibration]:
             f"{tree.path}: there is no file KRT (camera calibration) at its root. Download it with "
             "the images, or check data.format."
         )
-    text = tree.read("KRT").decode("utf-8", errors="replace")
+    text = file_tree.read_small(tree, "KRT").decode("utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     cameras = {}
     for start in range(0, len(lines), 8):
@@ -108,8 +115,8 @@ def read_krt(tree: file_tree.FileTree) -> dict[str, Calibration]:
             parts, right = (), False
         if not right or not all(np.isfinite(part).all() for part in parts):
             raise errors.DataFormatError(
-                f"{tree.path}: KRT: camera {name.strip()!r} must have 3 lines of intrinsics, one "
-                "of 5 distortion coefficients and 3 of [R | t]. Download the file again."
+                f"{tree.path}: KRT: camera {name.strip()!r:.80} must have 3 lines of intrinsics, "
+                "one of 5 distortion coefficients and 3 of [R | t]. Download the file again."
             )
         cameras[name.strip()] = Calibration(*parts)
     return cameras
@@ -158,7 +165,7 @@ def _make_entry(
     return assembly.Entry(
         frame_id=image,
         image=image,
-        matte=assembly.find_matte(tree, image),
+        matte=matte_files.find(tree, image),
         cam2world=conventions.from_world2cam(head2cam),
         intrinsics=conventions.normalize_intrinsics(
             np.array([intrinsics_px[0, 0], intrinsics_px[1, 1]]),
@@ -181,9 +188,9 @@ def _read_head_pose(tree: file_tree.FileTree, segment: str, frame: str) -> Float
             "Download tracked_mesh/ or leave the segment out (data.reader.sequences)."
         )
     try:
-        pose = np.array(tree.read(name).split(), np.float64).reshape(3, 4)
+        pose = np.array(file_tree.read_small(tree, name).split(), np.float64).reshape(3, 4)
     except ValueError as error:
         raise errors.DataFormatError(
-            f"{tree.path}: {name} must hold 3x4 numbers ({error}). Download it again."
+            f"{tree.path}: {name} must hold 3x4 numbers ({error!s:.200}). Download it again."
         ) from error
     return conventions.homogeneous(pose)

@@ -24,7 +24,18 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
-from ganavatar_jax.data.formats import assembly, conventions, file_tree, json_files
+from ganavatar_jax.data.formats import (
+    assembly,
+    cameras,
+    conventions,
+    file_tree,
+    json_files,
+    matte_files,
+    names,
+)
+
+# Others of `cameras` are none of NeRFace's: they would be passed over.
+_UNDERSTOOD = frozenset({"intrinsics", "camera_angle_x", "transform_matrix", "file_path", "w", "h"})
 
 
 def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) -> records.Capture:
@@ -61,13 +72,15 @@ def _read_file(
     """Reads the frames of one split; a negative focal length turns or mirrors axes."""
     content = json_files.read_object(tree, name)
     where = f"{tree.path}: {name}"
+    cameras.refuse_unknown(content, understood=_UNDERSTOOD, where=where)
     for frame in json_files.frames(content, where=where):
         file_path = json_files.text(frame, "file_path", where=where)
         place = f"{where}: {file_path}"
-        image = assembly.find_image(tree, file_path, where=where)
+        cameras.refuse_unknown(frame, understood=_UNDERSTOOD, where=place)
+        image = names.find_image(tree, file_path, where=where)
         size = assembly.image_size(tree, image)
         focal, intrinsics = _read_intrinsics(content, size, where=where)
-        pose = json_files.array(frame, "transform_matrix", (4, 4), where=place)
+        pose = cameras.read_pose(frame, where=place)
         code = None
         if frame.get("expression") is not None:
             code = json_files.array(frame, "expression", (-1,), where=place).astype(np.float32)
@@ -75,7 +88,7 @@ def _read_file(
         yield assembly.Entry(
             frame_id=image,
             image=image,
-            matte=assembly.find_matte(tree, image),
+            matte=matte_files.named(tree, frame, where=place) or matte_files.find(tree, image),
             cam2world=cam2world,
             intrinsics=intrinsics,
             expression=code,

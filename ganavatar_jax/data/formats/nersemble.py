@@ -11,6 +11,10 @@ Cameras are world-to-camera with OpenCV axes; the tracking's pose of the head ca
 head's frame, in FLAME's units. A sequence without images (held out by the benchmark) is passed
 over. Row i of the tracking belongs to frame i of the videos.
 
+A participant's raw folder (version 2) has no tracking, its "intrinsics" are one 3x4 or 3x3 matrix,
+and alpha_maps/ may be missing. Without tracking only one instant has one pose of the head: the
+first frame of each camera of one sequence is read, in the calibration's world.
+
 Source: NeRSemble benchmark toolkit, documentation of its assets.
 """
 
@@ -35,6 +39,7 @@ from ganavatar_jax.data.formats import (
 
 _CALIBRATION = "calibration/camera_params.json"
 _VIDEO = re.compile(r"sequences/([^/]+)/images/cam_([^/]+)\.mp4")
+_TRACKING = "sequences/{}/tracking/flame2023_tracking.npz"
 _EXPRESSION, _JAW = 100, 3
 
 
@@ -68,11 +73,15 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
         tree, sorted({f[0] for f in found}), options.sequences, what="sequence"
     )
     serials = assembly.choose(tree, sorted({f[1] for f in found}), options.cameras, what="camera")
+    tracked = [sequence for sequence in sequences if _TRACKING.format(sequence) in tree.known]
+    if not tracked and not any("/tracking/" in name for name in tree.names):
+        return _read_instant(tree, calibration, sequences, serials)
+    pairs = set(found)
     frames = [
         frame
         for sequence in sequences
         for serial in serials
-        if (sequence, serial) in found
+        if (sequence, serial) in pairs
         for frame in _read_video(tree, calibration, sequence, serial)
     ]
     names = [f"flame_exp_{index:02d}" for index in range(_EXPRESSION)]
@@ -85,6 +94,72 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
         has_alpha=True,
         digest=tree.digest(),
     )
+
+
+def _read_instant(
+    tree: file_tree.FileTree, calibration: dict, sequences: list[str], serials: list[str]
+) -> records.Capture:
+    """Reads the first frame of all cameras: the head of another one may lie elsewhere."""
+    if len(sequences) > 1:
+        raise errors.DataFormatError(
+            f"{tree.path}: without tracking/ only one sequence can be read, its first frame from "
+            f"all cameras; it has {', '.join(sequences[:6])}. Name one in data.reader.sequences, "
+            "or take one camera's film with data.format=video."
+        )
+    folder = f"sequences/{sequences[0]}"
+    found = [s for s in serials if f"{folder}/images/cam_{s}.mp4" in tree.known]
+    read = [_read_first(tree, calibration, sequences[0], serial) for serial in found]
+    frames = tuple(frame for frame, _ in read)
+    return records.Capture(
+        name=str(tree.path),
+        frames=frames,
+        expression_names=(),
+        resolution=min(min(frame.size) for frame in frames),
+        background="scene",
+        has_alpha=all(f"{folder}/alpha_maps/cam_{s}.mp4" in tree.known for s in found),
+        digest=tree.digest(),
+        notes=(
+            f"{len(frames)} of {sum(count for _, count in read)} frames are used, the first of "
+            "each camera: there is no tracking/ to tell how the head moves.",
+        ),
+    )
+
+
+def _read_first(
+    tree: file_tree.FileTree, calibration: dict, sequence: str, serial: str
+) -> tuple[records.FrameReference, int]:
+    """Reads one camera's first frame, and counts all of its frames."""
+    name = f"sequences/{sequence}/images/cam_{serial}.mp4"
+    world2cam, intrinsics_px = _read_camera(tree, calibration, serial)
+    images = _open_video(tree, name)
+    matte = name.replace("/images/", "/alpha_maps/")
+    read = _read_image
+    if matte in tree.known:
+        read = functools.partial(_read_pixels, mattes=_open_video(tree, matte))
+    intrinsics = conventions.normalize_intrinsics(
+        intrinsics_px[[0, 1], [0, 1]], intrinsics_px[:2, 2], size=images.size, first_pixel_at=0.0
+    )
+    pose = conventions.from_world2cam(world2cam)
+    frame_id = f"{sequence}/{serial}/00000"
+    frame = records.FrameReference(
+        label25=labels.check_label25(
+            [*pose.ravel().tolist(), *intrinsics.ravel().tolist()],
+            where=f"{tree.path}: {frame_id}",
+        ),
+        expression=None,
+        frame_id=frame_id,
+        sequence=sequence,
+        split=None,
+        size=images.size,
+        read_pixels=functools.partial(read, images, index=0),
+    )
+    return frame, images.count
+
+
+def _read_image(
+    images: video_file.VideoFile, index: int
+) -> tuple[UInt8[np.ndarray, "h w 3"], None]:
+    return images.read(index), None
 
 
 open_capture = assembly.opener(read_capture)
@@ -137,6 +212,8 @@ def _read_camera(
 ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "3 3"]]:
     where = f"{tree.path}: {_CALIBRATION}"
     poses, intrinsics = calibration.get("world_2_cam"), calibration.get("intrinsics")
+    if isinstance(intrinsics, list):  # One matrix for all cameras.
+        intrinsics = {serial: intrinsics}
     if not isinstance(poses, dict) or not isinstance(intrinsics, dict):
         raise errors.DataFormatError(
             f'{where}: expected objects "world_2_cam" and "intrinsics". Download the file again.'

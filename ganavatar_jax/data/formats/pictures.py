@@ -133,6 +133,9 @@ def decode_color(
 def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
     """Decodes a matte; three equal channels, as WebP stores grey, become one without loss.
 
+    Of a palette of colours the second entry in use is the head: such masks number their classes. Of
+    a matte that is one colour and transparent, the transparency is the matte.
+
     Args:
       data: The file.
       where: File and frame, for messages.
@@ -141,11 +144,41 @@ def decode_matte(data: bytes, *, where: str) -> UInt8[np.ndarray, "h w"]:
       Coverage, 0..255.
 
     Raises:
-      DataFormatError: it is damaged, or not an 8-bit grey or RGB image.
+      DataFormatError: it is damaged, not an 8-bit grey or RGB image, a map of more than two
+        classes, or has colours and transparency.
     """
     with _opened(data, where) as image:
         turn = _orientation(image)
-        return _turned(np.asarray(_converted(image, "L", where)), turn)
+        if image.mode == "P" and "transparency" not in image.info:
+            return _turned(_from_palette(image, where), turn)
+        grey = np.asarray(_converted(image, "L", where))
+        if not _has_alpha(image):
+            return _turned(grey, turn)
+        alpha = np.asarray(_converted(image, "RGBA", where))[..., 3]
+        if alpha.min() != alpha.max() and (
+            grey[alpha > 0].max(initial=0) != grey[alpha > 0].min(initial=255)
+        ):
+            raise errors.DataFormatError(
+                f"{where}: a matte is grey, or one colour with transparency; this one has both. "
+                "Save its transparency as a grey picture."
+            )
+        return _turned(grey if alpha.min() == alpha.max() else alpha, turn)
+
+
+def _from_palette(image: Image.Image, where: str) -> np.ndarray:
+    """Reads a mask with a palette: shades of grey by their brightness, classes by their number."""
+    grey = np.asarray(_converted(image, "L", where))
+    numbers = np.asarray(image)
+    used = np.unique(numbers)
+    colors = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    if used[-1] < len(colors) and (colors[used] == colors[used, :1]).all():
+        return grey
+    if len(used) > 2 or (len(used) == 2 and used[0] != 0):
+        raise errors.DataFormatError(
+            f"{where}: a mask with a palette may have class 0 and one more, the head; it has "
+            f"classes {', '.join(map(str, used[:6]))}. Save a mask that is 255 where the head is."
+        )
+    return np.where(numbers > 0, 255, 0).astype(np.uint8)
 
 
 def _opened(data: bytes, where: str) -> Image.Image:

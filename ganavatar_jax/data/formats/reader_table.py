@@ -14,7 +14,11 @@ from ganavatar_jax.data.formats import (
     multiface,
     nerface,
     nersemble,
+    polycam,
+    record3d,
+    tracker_frames,
     transforms,
+    vhap,
 )
 
 READERS: dict[data_config.FormatName, assembly.Opener] = {
@@ -26,6 +30,10 @@ READERS: dict[data_config.FormatName, assembly.Opener] = {
     "colmap": colmap.open_capture,
     "nersemble": nersemble.open_capture,
     "transforms": transforms.open_capture,
+    "record3d": record3d.open_capture,
+    "polycam": polycam.open_capture,
+    "tracker": tracker_frames.open_capture,
+    "vhap": vhap.open_capture,
 }
 # Layouts whose cameras are in the head frame already.
 ALIGNED: frozenset[data_config.FormatName] = frozenset({"eg3d", "video"})

@@ -5,27 +5,28 @@
     alpha/r_0.png            optional mattes, named as the images
 
 "camera_angle_x" (radians), or "fl_x", "fl_y", "cx", "cy", "w", "h" in pixels; of the whole file or
-of a frame. "k1", "k2", "p1", "p2" (instant-ngp) are undone. The world is whatever the exporter
-chose; alignment carries it over.
+of a frame. Lenses ("camera_model", "k1" to "k6", "p1", "p2", ...) and "applied_transform" are
+undone; see `cameras`. Mattes that frames name ("mask_path") outweigh those found by their names.
+The world is whatever the exporter chose; alignment carries it over.
 
-Source: NeRF's Blender data set (Mildenhall et al. 2020); instant-ngp's documentation.
+Source: NeRF's Blender data set (Mildenhall et al. 2020); instant-ngp's and nerfstudio's
+documentation.
 """
 
-import math
+import functools
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import data_config, records
 from ganavatar_jax.data.formats import (
     assembly,
+    cameras,
     conventions,
     file_tree,
     json_files,
-    lenses,
+    matte_files,
+    names,
 )
 
 
@@ -45,70 +46,98 @@ def read_capture(tree: file_tree.FileTree, options: data_config.ReaderConfig) ->
     Source: NeRF.
     """
     del options
-    sides = json_files.split_files(tree, "transforms", needed="transforms.json")
-    entries = [entry for name, split in sides for entry in _read_file(tree, name, split)]
-    entries.sort(key=lambda entry: json_files.by_number(entry.frame_id))
-    return assembly.make_capture(tree, entries)
+    found = read_frames(tree)
+    return assembly.make_capture(
+        tree,
+        [frame.entry for frame in found],
+        one_size=len({frame.camera.size for frame in found}) == 1,
+        notes=cameras.describe([frame.camera for frame in found]),
+    )
 
 
 open_capture = assembly.opener(read_capture)
 
 
+class Frame(NamedTuple):
+    """A frame, its camera, of which lenses are told, and all that its file says of it."""
+
+    entry: assembly.Entry
+    camera: cameras.Camera
+    values: dict[str, Any]
+
+
+def read_frames(tree: file_tree.FileTree) -> list[Frame]:
+    """Reads the frames of all transforms files.
+
+    Args:
+      tree: Folder or zip.
+
+    Returns:
+      The frames, in the order of their names.
+
+    Raises:
+      DataFormatError: the capture breaks the layout.
+    """
+    sides = json_files.split_files(tree, "transforms", needed="transforms.json")
+    found = [frame for name, split in sides for frame in _read_file(tree, name, split)]
+    return sorted(found, key=lambda frame: json_files.by_number(frame.entry.frame_id))
+
+
 def _read_file(
     tree: file_tree.FileTree, name: str, split: records.SplitName | None
-) -> Iterator[assembly.Entry]:
+) -> Iterator[Frame]:
     """Reads the frames of one transforms file; what a frame says outweighs what the file says."""
     content = json_files.read_object(tree, name)
     where = f"{tree.path}: {name}"
+    cameras.refuse_unknown(content, where=where)
+    shared = {key: value for key, value in content.items() if key != "frames"}
+    sides = _read_sides(tree, content, where=where)
     for frame in json_files.frames(content, where=where):
         file_path = json_files.text(frame, "file_path", where=where)
         place = f"{where}: {file_path}"
-        image = assembly.find_image(tree, file_path, where=where)
-        pose = json_files.array(frame, "transform_matrix", (4, 4), where=place)
-        intrinsics, size, lens = _read_intrinsics(tree, {**content, **frame}, image, where=place)
-        yield assembly.Entry(
+        cameras.refuse_unknown(frame, where=place)
+        image = names.find_image(tree, file_path, where=where)
+        values = cameras.merge(shared, frame)
+        camera = cameras.read(
+            values, image_size=functools.partial(assembly.image_size, tree, image), where=place
+        )
+        pose = cameras.undo_world(cameras.read_pose(frame, where=place), values, where=place)
+        matte = matte_files.named(tree, frame, where=place)
+        side = sides[image] if image in sides else split
+        entry = assembly.Entry(
             frame_id=image,
             image=image,
-            matte=assembly.find_matte(tree, image),
+            matte=matte or matte_files.find(tree, image),
             cam2world=conventions.from_opengl(pose),
-            intrinsics=intrinsics,
-            size=size,
-            lens=lens,
+            intrinsics=camera.intrinsics,
+            size=camera.size,
+            lens=camera.lens,
             sequence=image.rpartition("/")[0],
-            split=split,
+            split=side,
         )
+        yield Frame(entry, camera, values)
 
 
-def _read_intrinsics(
-    tree: file_tree.FileTree, values: dict[str, Any], image: str, *, where: str
-) -> tuple[Float[np.ndarray, "3 3"], tuple[int, int], lenses.Lens]:
-    """Reads a lens as any exporter writes it; missing parts have their defaults."""
-    if "w" in values and "h" in values:
-        size = json_files.image_size(values, where=where)
-    else:
-        size = assembly.image_size(tree, image)
-    if "fl_x" in values:
-        fl_x = json_files.number(values, "fl_x", where=where)
-    elif "camera_angle_x" in values:
-        angle = json_files.number(values, "camera_angle_x", where=where)
-        if not 0.0 < angle < math.pi:
-            raise errors.DataFormatError(
-                f'{where}: "camera_angle_x" must lie between 0 and pi radians; got {angle:g}. '
-                "Convert it from degrees."
-            )
-        fl_x = 0.5 * size[0] / math.tan(0.5 * angle)
-    else:
-        raise errors.DataFormatError(
-            f'{where}: expected "fl_x" (pixels) or "camera_angle_x" (radians); got neither. Add '
-            "one to the file or to each frame."
-        )
-    optional = {"fl_y": fl_x, "cx": 0.5 * size[0], "cy": 0.5 * size[1]}
-    optional |= dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0)
-    read = {
-        key: json_files.number(values, key, where=where) if key in values else default
-        for key, default in optional.items()
-    }
-    intrinsics = conventions.normalize_intrinsics(
-        np.array([fl_x, read["fl_y"]]), np.array([read["cx"], read["cy"]]), size=size
+def _read_sides(
+    tree: file_tree.FileTree, content: dict[str, Any], *, where: str
+) -> dict[str, records.SplitName]:
+    """Reads nerfstudio's lists of frames that train and that are held out."""
+    sides: dict[str, records.SplitName] = {}
+    lists: tuple[tuple[str, records.SplitName], ...] = (
+        ("train_filenames", "train"),
+        ("val_filenames", "test"),
+        ("test_filenames", "test"),
     )
-    return intrinsics, size, lenses.Lens(read["k1"], read["k2"], read["p1"], read["p2"])
+    for key, side in lists:
+        listed = content.get(key) or []
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise errors.DataFormatError(
+                f'{where}: "{key}" must be a list of names. Correct it or leave it out.'
+            )
+        for name in listed:
+            image = names.find_image(tree, name, where=f"{where}: {key}")
+            if sides.setdefault(image, side) != side:
+                raise errors.DataFormatError(
+                    f"{where}: {name} trains and is held out. Remove it from one of the lists."
+                )
+    return sides

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ganavatar_jax.core import errors
-from ganavatar_jax.core.readers import json_files
+from ganavatar_jax.core.readers import json_files, text_files
 
 
 def test_an_object_comes_back(tmp_path):
@@ -23,7 +23,7 @@ def nested(levels):
         ("", "expected JSON, got Expecting value"),
         ("{", "expected JSON, got"),
         ("[]", "expected a JSON object"),
-        (nested(json_files.MAX_DEPTH + 1), "nested at most 32 times"),
+        (nested(text_files.MAX_DEPTH + 1), "nested at most 32 times"),
         (nested(900), "nested at most 32 times"),
         (nested(200_000), "nested at most 32 times"),
         ("\ud800", "expected JSON"),
