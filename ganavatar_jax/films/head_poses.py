@@ -30,7 +30,7 @@ _SHAPE_FRAMES = 60
 _PERSON_FRAMES = 6
 # Who is filmed looks at the camera: the deviation of a film's mean pitch from level, and the place
 # about which the head is turned where that decides.
-_LEVEL_DEG = 8.0
+_LEVEL_DEG = 5.0
 _FACE_CENTER = np.array([0.0, -0.06, 0.16])
 _FRONT_DEG, _FEWEST_FRONT = 25.0, 20
 _NOD_COUNTS = 2.0  # A nod is as far from the front as twice the turn: people hardly nod.

@@ -286,7 +286,7 @@ def _write_frames(
 
 
 def _describe_cameras(solved: video_cameras.Solved) -> dict[str, Any]:
-    """How far the head moves, and how good the cameras are, degrees."""
+    """What cameras come from, how far the head moves, and how good they are, degrees."""
     kept = solved.kept
     ranges = clip_findings.ranges_deg(head_angles.from_cameras(solved.cam2world[kept]))
     facts: dict[str, Any] = {
@@ -294,6 +294,7 @@ def _describe_cameras(solved: video_cameras.Solved) -> dict[str, Any]:
         for axis, name in enumerate(("yaw", "pitch", "roll"))
     }
     sigma = clip_findings.uncertainty_deg(solved.sigma_deg[kept])
+    facts |= {"cameras": solved.cameras, "frames_refined": int(solved.refined[kept].sum())}
     return facts | ({"uncertainty_deg": round(sigma, 1)} if np.isfinite(sigma) else {})
 
 

@@ -157,6 +157,7 @@ def test_landmarks_alone_are_measured_against_the_truth(film, tmp_path):
     assert facts["truth_rotation_deg"] < 3.0
     assert facts["truth_absolute_deg"] < 7.5
     assert facts["truth_translation"] < 0.05
+    assert (facts["cameras"], facts["frames_refined"]) == ("landmarks", 0)
     assert "truth_alpha_iou" not in facts  # No mattes were made.
 
 

@@ -155,9 +155,8 @@ def _find_image(tree: file_tree.FileTree, given: str, *, where: str) -> str:
     if found is not None:
         pictures.refuse_unread(found, where=f"{tree.path}: {found}")
     raise errors.DataFormatError(
-        f"{tree.path}: dataset.json has a label for {given}, which is not there"
-        f"{'' if found is None else ' as a picture'}. Add the image or remove the label; names are "
-        'relative to the root and use "/".'
+        f"{tree.path}: dataset.json has a label for {given}, which is not there. Add the image or "
+        'remove the label; names are relative to the root and use "/".'
     )
 
 
@@ -243,13 +242,12 @@ def _judge_mattes(
         assert alpha is not None  # _check_headers saw to it
         return alpha
 
-    read: list[Callable[[], np.ndarray]] = [
-        functools.partial(transparency, name)
-        if transparent
-        else functools.partial(_read_mask, tree, alphas[name], side, what="a matte")
-        for name in images
-        if transparent or alphas
-    ]
+    read: list[Callable[[], np.ndarray]] = []
+    if transparent:
+        read = [functools.partial(transparency, name) for name in images]
+    elif alphas:
+        masks = [alphas[name] for name in images]
+        read = [functools.partial(_read_mask, tree, m, side, what="a matte") for m in masks]
     return mattes.judge(read, where=str(tree.path))
 
 
@@ -259,9 +257,8 @@ def _read_pixels(
     image, alpha = pictures.decode_color(tree.read(name), where=f"{tree.path}: {name}")
     if matte_name is not None:
         alpha = _read_mask(tree, matte_name, side, what="a matte")
-    if alpha is not None:
-        alpha = mattes.apply(alpha, rule, where=f"{tree.path}: {matte_name or name}")
-    return image, alpha
+    where = f"{tree.path}: {matte_name or name}"
+    return image, None if alpha is None else mattes.apply(alpha, rule, where=where)
 
 
 def _read_filmed(tree: file_tree.FileTree, name: str, side: int) -> np.ndarray:
