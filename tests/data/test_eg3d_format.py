@@ -429,3 +429,25 @@ def test_names_that_leave_the_folder_are_only_names(tmp_path):
     tiny.labels.append(["../secret.png", json.loads(json.dumps(captures.LABEL))])
     with pytest.raises(errors.DataFormatError, match=r"label for \.\./secret.png, which is not"):
         load_all(tiny.write_folder(tmp_path / "capture"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_files_of_editors_and_spellings_of_other_tools_are_read(encoding, tmp_path):
+    capture = captures.make()
+    capture.expressions["names"] = ["JawOpen", "eyeBlink_L", "exp07"]
+    for name, data in list(capture.all_files().items()):
+        if name.endswith(".json"):
+            capture.files[name] = data.decode().encode(encoding)
+    with eg3d.open_capture(capture.write_folder(tmp_path / "me")) as found:
+        assert found.expression_names == ("jawOpen", "eyeBlinkLeft", "exp07")
+        assert len(found.frames) == 6
+
+
+def test_a_coefficient_in_two_spellings_is_refused(tmp_path):
+    capture = captures.make()
+    capture.expressions["names"] = ["JawOpen", "jawOpen", "exp07"]
+    with (
+        pytest.raises(errors.DataFormatError, match='a list "names" of different texts'),
+        eg3d.open_capture(capture.write_zip(tmp_path / "me.zip")),
+    ):
+        pass

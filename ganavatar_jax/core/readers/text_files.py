@@ -32,6 +32,7 @@ _MARKS = (  # UTF-32's first: UTF-16's is its beginning
 _LINE = re.compile(r"[^\r\n]+")
 _ZERO_SHARE = 0.75
 _SEPARATORS = (",", ";", "\t")
+_EMPTY_CELLS = ' ",;\t'
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?", re.ASCII)
 # What Python takes for each part of parsed JSON, bytes; keys are shared, values are not.
 _COSTS = {",": 32, "[": 72, "{": 232, ":": 56}
@@ -184,7 +185,7 @@ def parse_table(text: str) -> Table:
 
     Source: RFC 4180; spreadsheets' `sep=`.
     """
-    lines = _lines(text, limit=_MAX_LINE)
+    lines = (line for line in _lines(text, limit=_MAX_LINE) if line.strip(_EMPTY_CELLS))
     first = next(lines, "")
     named = re.fullmatch(r"sep=(.)\s*", first)
     if named:

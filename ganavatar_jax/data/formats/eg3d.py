@@ -285,17 +285,13 @@ def _read_expressions(
         return (), {}
     content = json_files.read_object(tree, "expressions.json")
     entry_names, codes = content.get("names"), content.get("codes")
-    is_list = isinstance(entry_names, list) and all(isinstance(n, str) for n in entry_names)
-    if not is_list or not entry_names or len(set(entry_names)) != len(entry_names):
+    entry_names = entry_names if isinstance(entry_names, list) else []
+    are_texts = all(isinstance(name, str) for name in entry_names)
+    spelled = coefficient_names.canonical(entry_names if are_texts else ())
+    if not spelled or len(set(spelled)) != len(spelled):
         raise errors.DataFormatError(
             f'{tree.path}: expressions.json must hold a list "names" of different texts. Write '
             "one name for each number of a code."
-        )
-    spelled = coefficient_names.canonical(entry_names)
-    if len(set(spelled)) != len(spelled):
-        raise errors.DataFormatError(
-            f'{tree.path}: expressions.json names a coefficient twice in "names", in two '
-            "spellings. Remove one of them."
         )
     if not isinstance(codes, dict):
         raise errors.DataFormatError(
@@ -314,7 +310,7 @@ def _read_expressions(
             )
         if code is not None:
             where = f"{tree.path}: expressions.json: {name}"
-            result[name] = _check_code(code, len(entry_names), where)
+            result[name] = _check_code(code, len(spelled), where)
     return spelled, result
 
 
