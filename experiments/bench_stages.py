@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import script
 
 from configs import monocular, quickstart
 from ganavatar_jax.apps import experiment_config
@@ -155,11 +156,11 @@ def measure(call: Call) -> dict[str, float]:
     }
 
 
-def serve(size: str, batch: int, cores: int) -> None:
-    """Answers the lines that come in until there are no more."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    jax.config.update("jax_default_matmul_precision", "highest")
-    make, calls = make_stages(size, batch), {}
+def main() -> None:
+    """Answers the lines that come in until there are no more; arguments: size, batch, cores."""
+    size, batch, cores = sys.argv[1:]
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(cores) :])
+    make, calls = make_stages(size, int(batch)), {}
     for line in sys.stdin:
         name = json.loads(line)["stage"]
         if name not in calls:
@@ -169,4 +170,4 @@ def serve(size: str, batch: int, cores: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    script.run(main)
