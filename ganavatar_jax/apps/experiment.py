@@ -16,6 +16,11 @@ from ganavatar_jax.runs import lock, run_dir
 # computed, and those of stages that are made anew because of them.
 CHANGEABLE = (
     "data.video.truth",
+    # Not of all versions: run folders that lack them, or have them alone, go on.
+    "data.video.pitch_response",
+    "data.video.yaw_response",
+    "data.video.fov_deg",
+    "data.reader.flame_joints",
     *stages.LENGTH_OPTIONS,
     *stages.RATE_OPTIONS,
     *stages.COMPUTING_OPTIONS,

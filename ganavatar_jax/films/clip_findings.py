@@ -174,7 +174,7 @@ def _describe_moves(ranges: Float[np.ndarray, "2 3"]) -> str:
         side = "left" if low > 0 else "right"
         turns = f"is turned {near:.0f} to {far:.0f} degrees to the {side}"
     else:
-        turns = f"turns {high:.0f} degrees to the left, {-low:.0f} to the right"
+        turns = f"turns {abs(high):.0f} degrees to the left, {abs(low):.0f} to the right"
     shown = [side for side, deg in (("left", -low), ("right", high)) if deg >= _SIDE_DEG]
     unseen = {0: "sides and back", 1: "the other side and the back", 2: "the back"}[len(shown)]
     return f"{turns}, nods {nod_high - nod_low:.0f}: {unseen} will come from the base"

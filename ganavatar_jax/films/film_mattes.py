@@ -91,13 +91,13 @@ class FilmMatter:
           EstimatorError: a network fails.
         """
         look = self._look(index)
+        first, last = index - _REACH, index + _REACH
+        self._near = {i: seen for i, seen in self._near.items() if i >= first}
         if look.coverage is None:
             return self._matter.matte(look.image)
-        first, last = index - _REACH, index + _REACH
         near = [i for i in range(max(first, 0), min(last + 1, len(self._shot)))]
         near = [self._look(i).coverage for i in near if self._shot[i] == self._shot[index]]
         held = _hold(look.coverage, [said for said in near if said is not None])
-        self._near = {i: seen for i, seen in self._near.items() if i >= first}
         return self._matter.matte(look.image, matting.Hint(held, look.seen))
 
     def _look(self, index: int) -> _Look:

@@ -159,6 +159,7 @@ def solve(
                 folder=folder / "structure",
                 progress=progress,
             )
+    solved = solved._replace(second_deg=_second_opinion(estimator, tracks, solved.cam2world))
     with files.atomic_path(path) as temporary:
         np.savez(temporary, **solved._asdict())
     shutil.rmtree(folder / "structure", ignore_errors=True)
@@ -222,7 +223,7 @@ def _from_landmarks(
         cameras="landmarks",
         sigma_deg=found.sigma_deg,
         refined=np.zeros(len(tracks.frame), bool),
-        second_deg=_second_opinion(estimator, tracks, found.rotation),
+        second_deg=np.full(len(tracks.frame), np.nan),
     )
     return solved, found
 
@@ -246,7 +247,7 @@ def _into_world(
 def _second_opinion(
     estimator: estimator_config.EstimatorConfig,
     tracks: video_landmarks.Tracks,
-    rotation: Float[np.ndarray, "f 3 3"],
+    cam2world: Float[np.ndarray, "f 4 4"],
 ) -> Float[np.ndarray, " f"]:
     """Angles to the poses of MediaPipe's own metric face, which knows no person and no habits."""
     task = model_files.find(
@@ -254,9 +255,10 @@ def _second_opinion(
         path=estimator.model_path,
         allow_download=estimator.allow_download,
     )
-    moved = face_model.place_canonical(canonical_face.load(task))
-    seen = tracks.landmarks[:, : len(moved)].astype(np.float64)
-    return rotation_vectors.angle_deg(head_poses.fit_mean(seen, moved)[0], rotation)
+    placed = face_model.place_canonical(canonical_face.load(task))
+    seen = tracks.landmarks[:, : len(placed)].astype(np.float64)
+    rotation = head_poses.fit_mean(seen, placed)[0]
+    return rotation_vectors.angle_deg(np.swapaxes(rotation, 1, 2), cam2world[:, :3, :3])
 
 
 def _from_structure(

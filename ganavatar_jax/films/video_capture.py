@@ -272,7 +272,6 @@ def _write_frames(
     facts = {
         "frames": len(labels),
         "frames_misread": solved.misread,
-        "frames_without_camera": len(tracks.frame) - solved.misread - len(solved.kept),
         "frames_with_bad_matte": int(leaps.sum()),
         "frames_beyond_picture": int(beyond.sum()),
         **_describe_cameras(solved),

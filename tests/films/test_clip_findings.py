@@ -46,6 +46,12 @@ def test_the_cameras_of_these_tests_see_what_they_say():
     np.testing.assert_allclose(angles, [[10, 5, -20], [-70, -30, 40]], atol=1e-6)
 
 
+def test_a_head_that_hardly_turns_turns_by_0():
+    yaw = np.linspace(-0.3, 12.0, FRAMES)
+    found = clip_findings.judge(clip(cam2world=cameras(yaw, np.zeros(FRAMES), np.zeros(FRAMES))))
+    assert found.line.startswith("turns 12 degrees to the left, 0 to the right")
+
+
 def test_a_good_film_needs_no_advice():
     found = clip_findings.judge(clip())
     assert found.advice == ()
