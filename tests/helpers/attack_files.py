@@ -351,9 +351,9 @@ SNAPSHOTS = {
     "protocol_0": Attack(lambda canary: b"I1\n.", "not a pickle of protocol 2"),
     "protocol_9": Attack(lambda canary: b"\x80\x09N.", "protocol 9 is not supported"),
     "image": Attack(lambda canary: b"\x89PNG\r\n\x1a\n", "not a pickle"),
-    "list_at_the_top": Attack(lambda canary: files.dumps([1]), "not one dict of networks"),
+    "list_at_the_top": Attack(lambda canary: files.dumps([1]), "holds no network with its options"),
     "second_pickle": Attack(
-        lambda canary: files.snapshot() + files.dumps(_system(canary)), "not one dict of networks"
+        lambda canary: files.snapshot() + files.dumps(_system(canary)), "data follows the pickle"
     ),
 }
 

@@ -165,14 +165,14 @@ def test_missing_unexpected_and_misshapen_tensors_are_three_lists(load):
     del tensors["decoder.net.2.weight"]
     tensors["decoder.net.4.weight"] = np.zeros((2, 2), np.float32)
     tensors["backbone.mapping.fc1.bias"] = np.zeros(9, np.float32)
-    tensors["backbone.mapping.embed.bias"] = np.zeros(8, np.float16)
+    tensors["backbone.mapping.embed.bias"] = np.zeros(8, np.int32)
     module = load(G=torch_files.generator(tensors))["G"]
     with pytest.raises(errors.WeightError) as caught:
         names_eg3d.import_generator(module)
     text = str(caught.value)
     assert "missing (1): decoder.net.2.weight;" in text
     assert "unexpected (1): 'decoder.net.4.weight';" in text
-    assert "wrong shape (2): backbone.mapping.embed.bias (expected 8 float32, found 8 float16)" in (
+    assert "wrong shape (2): backbone.mapping.embed.bias (expected 8 float32, found 8 int32)" in (
         text
     )
     assert "backbone.mapping.fc1.bias (expected 8 float32, found 9 float32)" in text
