@@ -26,6 +26,7 @@ import script
 from ganavatar_jax.data.formats import eg3d
 from ganavatar_jax.faces import canonical_face, estimator_config, estimators, model_files
 from ganavatar_jax.films import face_model
+from ganavatar_jax.geometry import head_angles
 from ganavatar_jax.runs import progress
 
 ASSET = pathlib.Path(__file__).parents[1] / "ganavatar_jax" / "assets" / face_model.ASSET
@@ -52,7 +53,7 @@ def read_archive(path, readings, reader, *, wearing=False):
         ):
             for number, frame in enumerate(capture.frames):
                 label = frame.label25.astype(np.float64)
-                yaw, _ = face_model.view_angles(label[:16].reshape(1, 4, 4)[:, :3, :3])
+                yaw, _ = head_angles.view_angles(label[:16].reshape(1, 4, 4)[:, :3, :3])
                 reading = None
                 worn = dress is None or dress.wears(number)
                 if worn and abs(np.degrees(yaw[0])) < 1.25 * MAX_YAW_DEG:
@@ -74,7 +75,7 @@ def read_archive(path, readings, reader, *, wearing=False):
     known = meta.get("frames", {})
     person = np.array([known[n]["identity"] if known else i for i, n in enumerate(names)])
     held_out = set(meta.get("split", {}).get("test", ())) if known else set()
-    yaw, _ = face_model.view_angles(label25[:, :16].reshape(-1, 4, 4)[:, :3, :3])
+    yaw, _ = head_angles.view_angles(label25[:, :16].reshape(-1, 4, 4)[:, :3, :3])
     used = np.isfinite(landmarks[:, 0, 0]) & (np.abs(np.degrees(yaw)) < MAX_YAW_DEG)
     used &= np.array([name not in held_out for name in names])
     return label25[used], landmarks[used], person[used]
@@ -215,7 +216,7 @@ def main():
             person.append(people + (2 * number + side) * 10**6)
     label25, landmarks, person = map(np.concatenate, (label25, landmarks, person))
     drift = face_model.drift_features(
-        *face_model.view_angles(label25[:, :16].reshape(-1, 4, 4)[:, :3, :3])
+        *head_angles.view_angles(label25[:, :16].reshape(-1, 4, 4)[:, :3, :3])
     )
     mean = np.zeros((LANDMARKS, 3))
     for _ in range(4):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.geometry import rotation_vectors
 
 _BLURRED = 0.35  # Share of the median sharpness below which a frame counts as blurred.
 _HOLE_SHARE = 0.005  # Of the matte's area.
@@ -118,9 +119,7 @@ def turns_deg(
     turns = np.zeros(len(label25))
     rotation = label25[:, :16].reshape(-1, 4, 4)[:, :3, :3].astype(np.float64)
     if len(label25) > 1:
-        # From the chord, because the cosine cannot tell small angles apart.
-        chord = np.linalg.norm(rotation[1:] - rotation[:-1], axis=(1, 2)) / np.sqrt(8.0)
-        turns[1:] = np.degrees(2.0 * np.arcsin(np.clip(chord, 0.0, 1.0)))
+        turns[1:] = rotation_vectors.angle_deg(rotation[1:], rotation[:-1])
         same = np.array([a == b for a, b in zip(sequence[1:], sequence[:-1], strict=True)])
         turns[1:][~same] = 0.0
     return turns

@@ -12,7 +12,7 @@ from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, UInt8
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import video_file
-from ganavatar_jax.faces import canonical_face, estimator_config, mesh_outline, model_files
+from ganavatar_jax.faces import estimator_config, mesh_outline
 from ganavatar_jax.films import clip_findings, face_model, video_cameras, video_landmarks
 from ganavatar_jax.geometry import head_angles
 
@@ -143,12 +143,7 @@ def _outline(
     estimator: estimator_config.EstimatorConfig,
 ) -> tuple[list[list[list[float]]], list[float]]:
     """Lines of the canonical face, and the point between its eyes, in the head frame."""
-    task = model_files.find(
-        model_files.FACE_LANDMARKER,
-        path=estimator.model_path,
-        allow_download=estimator.allow_download,
-    )
-    moved = face_model.place_canonical(canonical_face.load(task)).round(4)
+    moved = face_model.load_canonical(estimator).round(4)
     lines = [moved[list(line)].tolist() for line in mesh_outline.LINES]
     return lines, moved[mesh_outline.BETWEEN_EYES].tolist()
 

@@ -21,6 +21,7 @@ import importlib.resources
 import numpy as np
 
 from ganavatar_jax.core.arrays import Float, Int
+from ganavatar_jax.faces import canonical_face, estimator_config, model_files
 from ganavatar_jax.geometry import point_models, similarity
 
 ASSET = "face_model.npz"
@@ -63,35 +64,28 @@ def load_face_model() -> FaceModel:
     return FaceModel(indices, **{name: v.astype(np.float64) for name, v in content.items()})
 
 
-def place_canonical(face: Float[np.ndarray, "468 3"]) -> Float[np.ndarray, "468 3"]:
-    """Carries MediaPipe's canonical face to where people's landmarks are in the mean.
+def load_canonical(
+    estimator: estimator_config.EstimatorConfig,
+) -> Float[np.ndarray, "468 3"]:
+    """Reads MediaPipe's canonical face, carried to where people's landmarks are in the mean.
 
     Args:
-      face: Vertices, any unit.
+      estimator: Where the landmarker's model file is; it holds the face.
 
     Returns:
-      Vertices in the head frame.
+      Vertices in the head frame; vertex i is landmark i.
+
+    Raises:
+      EstimatorError: the model file is missing.
     """
-    model = load_face_model()
+    task = model_files.find(
+        model_files.FACE_LANDMARKER,
+        path=estimator.model_path,
+        allow_download=estimator.allow_download,
+    )
+    face, model = canonical_face.load(task), load_face_model()
     mean = point_models.PointModel(model.mean, model.identity[..., :0], 1.0)
     return similarity.move_points(face, point_models.align(face[model.indices], mean))
-
-
-def view_angles(
-    camera_axes: Float[np.ndarray, "f 3 3"],
-) -> tuple[Float[np.ndarray, " f"], Float[np.ndarray, " f"]]:
-    """Finds from where cameras look at the head.
-
-    Args:
-      camera_axes: Rotation of cam2world.
-
-    Returns:
-      yaw: Of the camera around the head, radians; positive where it stands at the head's left.
-      pitch: Radians; positive where it stands above.
-    """
-    backward = -camera_axes[:, :, 2]
-    yaw = np.arctan2(backward[:, 0], backward[:, 2])
-    return yaw, np.arcsin(np.clip(backward[:, 1], -1.0, 1.0))
 
 
 def drift_features(

@@ -22,7 +22,7 @@ import numpy as np
 
 from ganavatar_jax.core.arrays import Float, Int
 from ganavatar_jax.films import face_model, pose_smoothing
-from ganavatar_jax.geometry import rotation_vectors
+from ganavatar_jax.geometry import head_angles, rotation_vectors
 
 _SHAPE_FRAMES = 60
 # Frames that make the person's shape surer. Mistakes are alike in all frames of a film: the error
@@ -202,7 +202,7 @@ def _find_person(problem: _Problem, state: _State) -> tuple[np.ndarray, np.ndarr
 
 def _level_turn(rotation: np.ndarray, sigma_deg: float) -> np.ndarray:
     """The nod of the head frame that the camera's usual height asks for, as far as it is unsure."""
-    yaw, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    yaw, pitch = head_angles.view_angles(np.swapaxes(rotation, 1, 2))
     share = sigma_deg**2 / (sigma_deg**2 + _LEVEL_DEG**2)
     # Whoever looks aside does not look at the camera. Nods do not choose: a mean over frames that
     # seem level would be level itself.
@@ -240,7 +240,7 @@ def fit_mean(
 
 def _choose_frames(rotation: np.ndarray) -> np.ndarray:
     """Chooses frames near the front, or the nearest ones, spread over the film."""
-    yaw, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    yaw, pitch = head_angles.view_angles(np.swapaxes(rotation, 1, 2))
     away = np.degrees(np.hypot(yaw, _NOD_COUNTS * pitch))
     limit = max(_FRONT_DEG, np.sort(away)[:_FEWEST_FRONT].max())
     near = np.flatnonzero(away <= limit)
@@ -250,7 +250,7 @@ def _choose_frames(rotation: np.ndarray) -> np.ndarray:
 
 def _points(problem: _Problem, state: _State) -> np.ndarray:
     """Landmarks of all frames in the head frame, [f n 3]."""
-    yaw, pitch = face_model.view_angles(np.swapaxes(state.rotation, 1, 2))
+    yaw, pitch = head_angles.view_angles(np.swapaxes(state.rotation, 1, 2))
     drift = face_model.drift_features(yaw, pitch)
     person = problem.model.mean + problem.lasting @ state.person
     return (
@@ -277,7 +277,7 @@ def _project(problem: _Problem, state: _State) -> tuple[np.ndarray, np.ndarray, 
 
 def _turn_slopes(problem: _Problem, state: _State, turned: np.ndarray) -> np.ndarray:
     """Derivatives of turned points by a turn applied last, drift included: [f n 3 3]."""
-    yaw, pitch = face_model.view_angles(np.swapaxes(state.rotation, 1, 2))
+    yaw, pitch = head_angles.view_angles(np.swapaxes(state.rotation, 1, 2))
     by_yaw, by_pitch = face_model.drift_slopes(yaw, pitch)
     angles = _angle_slopes(state.rotation)
     slopes = by_yaw[..., None] * angles[:, None, 0] + by_pitch[..., None] * angles[:, None, 1]

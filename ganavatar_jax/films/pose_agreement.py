@@ -13,8 +13,8 @@ import dataclasses
 import numpy as np
 
 from ganavatar_jax.core.arrays import Bool, Float
-from ganavatar_jax.films import face_model, head_poses
-from ganavatar_jax.geometry import rotation_vectors
+from ganavatar_jax.films import head_poses
+from ganavatar_jax.geometry import head_angles, rotation_vectors
 
 _ITERATIONS = 20
 _FRONT_DEG = 25.0  # Landmarks of faces near the front are the most exact.
@@ -77,11 +77,8 @@ def agree(
     # Frames that have a say have placed all others: their mistakes are everybody's.
     weight = near if near.any() else np.ones(len(near))
     common = np.sqrt(np.average(face.shared_deg**2, axis=0, weights=weight))
-    moved = np.tile(np.eye(4), (len(rotation), 1, 1))
-    moved[:, :3, :3] = np.swapaxes(rotation, 1, 2)
-    moved[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
     return Agreement(
-        moved,
+        head_angles.to_cameras(rotation, translation),
         accepted,
         float(accepted.mean()),
         float(np.median(apart[known])) if known.any() else np.nan,
@@ -91,7 +88,7 @@ def agree(
 
 def _say(rotation: np.ndarray) -> np.ndarray:
     """How much a frame counts: fully near the front, hardly from the side."""
-    yaw, pitch = face_model.view_angles(np.swapaxes(rotation, 1, 2))
+    yaw, pitch = head_angles.view_angles(np.swapaxes(rotation, 1, 2))
     away = np.degrees(np.hypot(yaw, pitch)) / _FRONT_DEG
     return np.maximum(np.exp(-(away**2)), _LEAST_SAY)
 

@@ -20,7 +20,7 @@ from ganavatar_jax.core import files
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.data import data_config
 from ganavatar_jax.data.formats import conventions, video_file
-from ganavatar_jax.faces import canonical_face, estimator_config, model_files, regions
+from ganavatar_jax.faces import estimator_config, regions
 from ganavatar_jax.films import (
     clip_findings,
     face_model,
@@ -214,7 +214,7 @@ def _from_landmarks(
     kept = np.flatnonzero(found.residual_px <= _MISREAD * usual)
     side_px = config.crop_extent * found.focal_px / np.median(found.translation[:, 2])
     solved = Solved(
-        _into_world(found.rotation, found.translation),
+        head_angles.to_cameras(found.rotation, found.translation),
         found.focal_px,
         found.residual_px,
         kept,
@@ -234,28 +234,13 @@ def _motion_deg(solved: Solved) -> float:
     return float(np.ptp(clip_findings.ranges_deg(angles)[:, :2], axis=0).max())
 
 
-def _into_world(
-    rotation: Float[np.ndarray, "f 3 3"], translation: Float[np.ndarray, "f 3"]
-) -> Float[np.ndarray, "f 4 4"]:
-    """Cameras of heads that stand at a pose before them."""
-    poses = np.tile(np.eye(4), (len(rotation), 1, 1))
-    poses[:, :3, :3] = np.swapaxes(rotation, 1, 2)
-    poses[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
-    return poses
-
-
 def _second_opinion(
     estimator: estimator_config.EstimatorConfig,
     tracks: video_landmarks.Tracks,
     cam2world: Float[np.ndarray, "f 4 4"],
 ) -> Float[np.ndarray, " f"]:
     """Angles to the poses of MediaPipe's own metric face, which knows no person and no habits."""
-    task = model_files.find(
-        model_files.FACE_LANDMARKER,
-        path=estimator.model_path,
-        allow_download=estimator.allow_download,
-    )
-    placed = face_model.place_canonical(canonical_face.load(task))
+    placed = face_model.load_canonical(estimator)
     seen = tracks.landmarks[:, : len(placed)].astype(np.float64)
     rotation = head_poses.fit_mean(seen, placed)[0]
     return rotation_vectors.angle_deg(np.swapaxes(rotation, 1, 2), cam2world[:, :3, :3])

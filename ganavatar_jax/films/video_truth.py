@@ -13,7 +13,7 @@ from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import records
 from ganavatar_jax.data.formats import eg3d, video_file
 from ganavatar_jax.faces import regions
-from ganavatar_jax.geometry import pose_errors, rotation_vectors
+from ganavatar_jax.geometry import head_angles, pose_errors, rotation_vectors
 
 _YAW_DEG = 45.0  # Beyond, half of the face is hidden.
 
@@ -99,9 +99,8 @@ def compare_poses(
 
     Source: geometry.pose_errors.
     """
-    backward = -truth[:, :3, 2]
-    yaw_deg = np.degrees(np.arctan2(backward[:, 0], backward[:, 2]))
-    front = np.abs(yaw_deg) <= _YAW_DEG
+    yaw, _ = head_angles.view_angles(truth[:, :3, :3])
+    front = np.abs(np.degrees(yaw)) <= _YAW_DEG
     if front.sum() < 3:
         return {"truth_frames": int(front.sum())}
     left = pose_errors.compare_poses(found[front], truth[front])

@@ -22,11 +22,45 @@ def from_cameras(cam2world: Float[np.ndarray, "*b 4 4"]) -> Float[np.ndarray, "*
       pitch asin(-y).
     """
     rotation = cam2world[..., :3, :3].astype(np.float64)
-    toward = -rotation[..., :, 2]
-    yaw = np.arctan2(toward[..., 0], toward[..., 2])  # of the camera
-    pitch = np.arcsin(np.clip(toward[..., 1], -1.0, 1.0))
+    yaw, pitch = view_angles(rotation)
     zero = np.zeros_like(yaw)
     right = np.stack([np.cos(yaw), zero, -np.sin(yaw)], axis=-1)
-    down = np.cross(-toward, right)
+    down = np.cross(rotation[..., 2], right)
     roll = np.arctan2((rotation[..., 0] * down).sum(-1), (rotation[..., 0] * right).sum(-1))
     return -np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+
+
+def view_angles(
+    camera_axes: Float[np.ndarray, "*b 3 3"],
+) -> tuple[Float[np.ndarray, "*b"], Float[np.ndarray, "*b"]]:
+    """Finds from where cameras look at the head.
+
+    Args:
+      camera_axes: Rotation of cam2world.
+
+    Returns:
+      yaw: Of the camera around the head, radians; positive where it stands at the head's left.
+      pitch: Radians; positive where it stands above.
+    """
+    backward = -camera_axes[..., 2]
+    # Of a single camera NumPy makes scalars, which are no arrays.
+    yaw = np.asarray(np.arctan2(backward[..., 0], backward[..., 2]))
+    return yaw, np.asarray(np.arcsin(np.clip(backward[..., 1], -1.0, 1.0)))
+
+
+def to_cameras(
+    rotation: Float[np.ndarray, "f 3 3"], translation: Float[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "f 4 4"]:
+    """Turns poses of a head before a camera into cameras around the head.
+
+    Args:
+      rotation: Head to camera.
+      translation: Head to camera, world units.
+
+    Returns:
+      cam2world in the head frame.
+    """
+    poses = np.tile(np.eye(4), (len(rotation), 1, 1))
+    poses[:, :3, :3] = np.swapaxes(rotation, 1, 2)
+    poses[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
+    return poses

@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from ganavatar_jax.core.arrays import Float
+from ganavatar_jax.geometry import rotation_vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,14 +40,11 @@ def compare_poses(
 
     Source: module text.
     """
-    turns = np.einsum("fij,fkj->ik", truth[:, :3, :3], found[:, :3, :3])
-    u, _, vt = np.linalg.svd(turns)
-    rotation = (u * [1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))]) @ vt
-    turned = rotation @ found[:, :3, :3]
-    chord = np.linalg.norm(turned - truth[:, :3, :3], axis=(1, 2))
-    angle = 2.0 * np.arcsin(np.clip(chord / np.sqrt(8.0), 0.0, 1.0))
+    turns = truth[:, :3, :3] @ np.swapaxes(found[:, :3, :3], 1, 2)
+    rotation = rotation_vectors.mean(turns, np.ones(len(turns)))
+    angle_deg = rotation_vectors.angle_deg(rotation @ found[:, :3, :3], truth[:, :3, :3])
     source, target = found[:, :3, 3] @ rotation.T, truth[:, :3, 3]
     source, target = source - source.mean(axis=0), target - target.mean(axis=0)
     scale = float((source * target).sum() / (source**2).sum())
     shift = np.linalg.norm(scale * source - target, axis=1)
-    return PoseErrors(np.degrees(angle), shift, scale)
+    return PoseErrors(angle_deg, shift, scale)

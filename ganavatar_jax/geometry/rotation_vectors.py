@@ -71,6 +71,7 @@ def angle_deg(
     Returns:
       Angles, degrees.
     """
+    # From the chord, because the cosine cannot tell small angles apart.
     chord = np.linalg.norm(first - second, axis=(-2, -1))
     return np.degrees(2.0 * np.arcsin(np.clip(chord / np.sqrt(8.0), 0.0, 1.0)))
 

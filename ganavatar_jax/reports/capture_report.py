@@ -16,6 +16,7 @@ from PIL import Image
 from ganavatar_jax.core import files
 from ganavatar_jax.data import frame_checks, head_landmarks
 from ganavatar_jax.data.builders import gan_frames, storage, stored_records
+from ganavatar_jax.geometry import head_angles
 from ganavatar_jax.reports import capture_drawings, clip_report, media
 from ganavatar_jax.runs import run_dir
 
@@ -156,9 +157,9 @@ def _check_split(source: stored_records.Records) -> dict[str, Any]:
     label25, (sharp, holes, cut) = np.stack(labels), np.array(numbers).T
     turns = frame_checks.turns_deg(label25, sequences)
     flags = frame_checks.find_flags(sharp=sharp, holes=holes, cut=cut, turns=turns)
-    backward = -label25[:, [2, 6, 10]]
-    yaw = np.degrees(np.arctan2(backward[:, 0], backward[:, 2]))
-    pitch = np.degrees(np.arcsin(np.clip(backward[:, 1], -1.0, 1.0)))
+    yaw, pitch = map(
+        np.degrees, head_angles.view_angles(label25[:, :16].reshape(-1, 4, 4)[:, :3, :3])
+    )
     rows = [
         {
             "frame": names[i],

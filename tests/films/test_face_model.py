@@ -78,7 +78,7 @@ def test_slopes_of_the_drift_are_those_of_small_steps():
 
 def test_angles_are_the_cameras_where_the_heads_have_the_persons_signs():
     poses = heads.cameras([0.0, 20.0, -35.0, 60.0], [0.0, 10.0, -25.0, 5.0], [0, 15.0, -5.0, 0])
-    yaw, pitch = face_model.view_angles(poses[:, :3, :3])
+    yaw, pitch = head_angles.view_angles(poses[:, :3, :3])
     held = head_angles.from_cameras(poses)
     np.testing.assert_allclose(np.degrees(yaw), -held[:, 0], atol=1e-9)
     np.testing.assert_allclose(np.degrees(pitch), -held[:, 1], atol=1e-9)

@@ -184,7 +184,7 @@ def test_the_cameras_usual_height_decides_as_far_as_nothing_else_does():
 
     def pitch(sigma_deg):
         turned = rotation @ head_poses._level_turn(rotation, sigma_deg)
-        _, above = face_model.view_angles(np.swapaxes(turned, 1, 2))
+        _, above = head_angles.view_angles(np.swapaxes(turned, 1, 2))
         return -np.degrees(above)
 
     np.testing.assert_allclose(pitch(1e-3), [8.0, 10.0, 12.0], atol=1e-3)
@@ -271,7 +271,7 @@ def test_slopes_of_the_angles_are_those_of_small_turns():
     for axis in range(3):
         little = rotation_vectors.exp(step * np.eye(3)[axis : axis + 1])[0]
         views = [np.swapaxes(turn @ rotation, 1, 2) for turn in (little, little.T)]
-        (yaw, pitch), (yaw_before, pitch_before) = map(face_model.view_angles, views)
+        (yaw, pitch), (yaw_before, pitch_before) = map(head_angles.view_angles, views)
         np.testing.assert_allclose(slopes[:, 0, axis], (yaw - yaw_before) / (2 * step), atol=1e-6)
         found = (pitch - pitch_before) / (2 * step)
         np.testing.assert_allclose(slopes[:, 1, axis], found, atol=1e-6)

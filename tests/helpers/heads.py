@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from ganavatar_jax.films import face_model
+from ganavatar_jax.geometry import head_angles
 
 LASTING = 0.5  # Share of the variance between a person's views that lasts through a film.
 CENTER_PX = np.array([320.0, 240.0])
@@ -61,7 +62,7 @@ def landmarks(
     model, count = face_model.load_face_model(), len(cam2world)
     if not isinstance(expression, np.ndarray):
         expression = expression * generator.normal(size=(count, model.frame.shape[-1]))
-    features = face_model.drift_features(*face_model.view_angles(cam2world[:, :3, :3]))
+    features = face_model.drift_features(*head_angles.view_angles(cam2world[:, :3, :3]))
     points = model.mean + model.identity @ person.identity
     points = points + np.sqrt(LASTING) * model.frame @ person.usual
     points = points + np.einsum("ncv,fv->fnc", np.sqrt(1 - LASTING) * model.frame, expression)
