@@ -104,12 +104,14 @@ def prepare_video(
         )
     source = files.expand_user(config.source)
     film_stream.check_path(source, key="data.source")
+    claims, summary = _claims(source, config, estimator), folder / "summary.json"
+    if not config.video.truth and _is_finished(folder, claims):
+        return json.loads(summary.read_text("utf-8"))  # Opening the film would decode all of it.
     video = video_file.VideoFile(source, where=str(source))
     if config.video.truth:
         video_truth.check(video, config.video.truth)
-    _claim(folder, source, config, estimator, notes=video.notes)
-    summary = folder / "summary.json"
-    if (folder / "dataset.json").is_file() and summary.is_file():
+    _claim(folder, claims, notes=video.notes)
+    if _has_all(folder):
         return _judged(json.loads(summary.read_text("utf-8")), video, config, folder)
     matter = None
     if (
@@ -148,27 +150,40 @@ def _judged(
     )
 
 
-def _claim(
-    folder: pathlib.Path,
-    source: pathlib.Path,
-    config: data_config.DataConfig,
-    estimator: estimator_config.EstimatorConfig,
-    *,
-    notes: tuple[str, ...],
-) -> None:
+def _has_all(folder: pathlib.Path) -> bool:
+    """Whether the files that are written last are there."""
+    return (folder / "dataset.json").is_file() and (folder / "summary.json").is_file()
+
+
+def _is_finished(folder: pathlib.Path, claims: dict[str, Any]) -> bool:
+    """Whether a capture was finished for these claims; the film's notes follow from its content."""
+    known = _known_claims(folder)
+    notes = known.get("landmarks", {}).get("film")
+    if notes is None:  # Of an earlier version, which may have read the film another way.
+        return False
+    claims = claims | {"landmarks": claims["landmarks"] | {"film": notes}}
+    return _has_all(folder) and known == claims
+
+
+def _known_claims(folder: pathlib.Path) -> dict[str, Any]:
+    path = folder / "source.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _claim(folder: pathlib.Path, claims: dict[str, Any], *, notes: tuple[str, ...]) -> None:
     """Removes results that do not belong to this video and these options."""
-    claims = _claims(source, config, estimator)
-    if notes:  # How an unusual film is read; earlier versions read it another way.
-        claims["landmarks"]["film"] = list(notes)
-    path = files.make_folder(folder) / "source.json"
-    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    claims["landmarks"]["film"] = list(notes)
+    path, known = files.make_folder(folder) / "source.json", _known_claims(folder)
     _keep_confidence(known, claims, folder)
+    if known == claims:
+        return
+    # Earlier versions noted nothing, and read unusual films another way.
+    known.setdefault("landmarks", {}).setdefault("film", [])
     stages = list(_RESULTS)
     fresh = [stage for stage in stages if known.get(stage) != claims[stage]]
-    if not fresh:
-        return
+    first = stages.index(fresh[0]) if fresh else len(stages)
     # The last stage first: an interruption leaves what the old claims are right about.
-    for stage in reversed(stages[stages.index(fresh[0]) :]):
+    for stage in reversed(stages[first:]):
         for name in _RESULTS[stage]:
             _remove(folder / name)
     files.write_atomic(path, json.dumps(claims, indent=1))

@@ -132,7 +132,8 @@ def test_a_limit_that_reads_the_same_faces_makes_nothing_anew(tmp_path):
     def claim(limit):
         estimator = estimator_config.EstimatorConfig(min_confidence=limit)
         config = data_config.DataConfig(source=str(tmp_path / "me.mp4"), format="video")
-        video_capture._claim(folder, tmp_path / "me.mp4", config, estimator, notes=())
+        claims = video_capture._claims(tmp_path / "me.mp4", config, estimator)
+        video_capture._claim(folder, claims, notes=())
         return chunk.is_file()
 
     folder = tmp_path / "capture"
@@ -154,3 +155,24 @@ def test_a_limit_that_reads_the_same_faces_makes_nothing_anew(tmp_path):
     assert not claim(0.5)  # more faces may be found
     read(finished=False)
     assert not claim(0.6)  # the rest was not read yet
+
+
+@pytest.mark.parametrize("notes", [(), ("5 frames before the first key frame were skipped",)])
+def test_a_finished_capture_is_used_without_opening_its_film(notes, tmp_path, monkeypatch):
+    folder, source = tmp_path / "capture", tmp_path / "me.mp4"
+    source.write_bytes(b"film")
+    estimator = estimator_config.EstimatorConfig()
+    config = data_config.DataConfig(source=str(source), format="video")
+    claims = video_capture._claims(source, config, estimator)
+    video_capture._claim(folder, claims, notes=notes)
+    (folder / "dataset.json").write_text("{}")
+    (folder / "summary.json").write_text('{"frames": 3}')
+
+    def open_film(*_args, **_options):
+        raise AssertionError("decodes the whole film")
+
+    monkeypatch.setattr(video_file, "VideoFile", open_film)
+    assert video_capture.prepare_video(config, estimator, folder) == {"frames": 3}
+    source.write_bytes(b"another film")
+    with pytest.raises(AssertionError, match="decodes"):
+        video_capture.prepare_video(config, estimator, folder)
