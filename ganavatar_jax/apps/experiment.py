@@ -16,11 +16,9 @@ from ganavatar_jax.runs import lock, run_dir
 # computed, and those of stages that are made anew because of them.
 CHANGEABLE = (
     "data.video.truth",
-    # Not of all versions: run folders that lack them, or have them alone, go on.
+    # Gone: run folders of earlier versions have them.
     "data.video.pitch_response",
     "data.video.yaw_response",
-    "data.video.fov_deg",
-    "data.reader.flame_joints",
     *stages.LENGTH_OPTIONS,
     *stages.RATE_OPTIONS,
     *stages.COMPUTING_OPTIONS,
@@ -36,6 +34,8 @@ CHANGEABLE = (
     "tensorboard",
 )
 
+# Keys that run folders of earlier versions lack, with the value that means what was done then.
+_ADDED = {"data.video.fov_deg": 0.0, "data.reader.flame_joints": []}
 # Keys that nothing depends on until training has begun: the dataset is made without them.
 _MENDABLE = ("gan.*", "generator.*", "discriminator.*")
 # Stages that compare what they made with the config, and make it anew.
@@ -85,7 +85,12 @@ def open_run(
     values = config_lib.to_dict(resolved)
     renewed = _RENEWED if prepares else ()
     run = run_dir.open_run(
-        workdir, values, changeable=CHANGEABLE, mendable=_MENDABLE, renewed=renewed
+        workdir,
+        values,
+        changeable=CHANGEABLE,
+        mendable=_MENDABLE,
+        renewed=renewed,
+        added=_ADDED,
     )
     return resolved, run
 
@@ -140,7 +145,7 @@ def read_run(
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
     changeable = CHANGEABLE if (workdir / "stages").is_dir() else ("*",)
-    return resolved, run_dir.read_run(workdir, values, changeable=changeable)
+    return resolved, run_dir.read_run(workdir, values, changeable=changeable, added=_ADDED)
 
 
 def refuse_unread(

@@ -203,6 +203,7 @@ def open_run(
     changeable: Sequence[str] = (),
     mendable: Sequence[str] = (),
     renewed: Sequence[str] = (),
+    added: Mapping[str, Any] | None = None,
 ) -> RunDir:
     """Opens a run folder: new ones are described, known ones must have the same config.
 
@@ -214,6 +215,7 @@ def open_run(
       mendable: Keys that may also differ until training has begun.
       renewed: Stages that make their results anew where these no longer fit the config: as long as
         no other is complete and training has not begun, all keys may differ.
+      added: Keys that a folder may lack -> the value that stands for their absence.
 
     Returns:
       The open run.
@@ -229,7 +231,7 @@ def open_run(
     if not run.primary:
         return run
     config = json.loads(json.dumps(config_json))
-    changes = _stored_changes(path, config)
+    changes = _stored_changes(path, config, added or {})
     if changes:
         complete = {marker.stem for marker in (path / "stages").glob("*.json")}
         if complete - set(renewed) or run.has_begun:  # before, nothing depends on it
@@ -247,6 +249,7 @@ def read_run(
     config_json: Mapping[str, Any],
     *,
     changeable: Sequence[str] = (),
+    added: Mapping[str, Any] | None = None,
 ) -> RunDir:
     """Opens a run folder to use what is in it: nothing in it is written or noted.
 
@@ -254,6 +257,7 @@ def read_run(
       workdir: The run folder.
       config_json: The resolved config as nested JSON-serialisable values.
       changeable: Dotted keys, `*` allowed, that may differ from what the folder was made with.
+      added: As for `open_run`.
 
     Returns:
       The open run.
@@ -264,7 +268,7 @@ def read_run(
     import jax  # as in open_run
 
     path = files.expand_user(workdir).absolute()
-    changes = _stored_changes(path, json.loads(json.dumps(config_json)))
+    changes = _stored_changes(path, json.loads(json.dumps(config_json)), added or {})
     _refuse_changes(path, changes, changeable)
     return RunDir(path, primary=jax.process_index() == 0)
 
@@ -294,13 +298,18 @@ def read_changes(path: str | os.PathLike[str]) -> list[tuple[str, dict[str, Any]
     return changes
 
 
-def _stored_changes(path: pathlib.Path, config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def _stored_changes(
+    path: pathlib.Path, config: Mapping[str, Any], added: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
     """How a config differs from the one the folder was made with; none for a new folder."""
     if not (path / _CONFIG).is_file():
         return {}
-    return config_differences(
-        json_files.read_object(path / _CONFIG, fix="choose a new --workdir"), config
-    )
+    stored = json_files.read_object(path / _CONFIG, fix="choose a new --workdir")
+    return {
+        key: (old, new)
+        for key, (old, new) in config_differences(stored, config).items()
+        if not (old == ABSENT and key in added and new == added[key])
+    }
 
 
 def config_differences(

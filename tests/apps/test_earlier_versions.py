@@ -1,38 +1,60 @@
 """Run folders of earlier versions go on, whatever options have come and gone since."""
 
 import copy
+import json
 
 import pytest
 
 from configs import monocular
-from ganavatar_jax.apps import experiment
+from ganavatar_jax.apps import completeness, experiment, stages
+from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
 from ganavatar_jax.runs import run_dir
 
 
 @pytest.fixture
 def config():
-    return monocular.get_config("small").to_dict()
+    loaded = monocular.get_config("small")
+    loaded.data.source = "me.mp4"
+    return loaded
 
 
 def earlier(config):
     """The options of the version that undid a landmarker's habits by two factors."""
-    old = copy.deepcopy(config)
+    old = copy.deepcopy(config_lib.to_dict(experiment.resolve(config)))
     old["data"]["video"] |= {"pitch_response": 0.6, "yaw_response": 0.93}
     del old["data"]["video"]["fov_deg"], old["data"]["reader"]["flame_joints"]
     return old
 
 
-def test_a_run_of_an_earlier_version_goes_on(config, tmp_path):
-    run_dir.open_run(tmp_path, earlier(config)).mark_done("train_gan", {})
-    changeable = experiment.CHANGEABLE
-    assert run_dir.read_run(tmp_path, config, changeable=changeable).path == tmp_path
-    run_dir.open_run(tmp_path, config, changeable=changeable)
+@pytest.fixture
+def folder(config, tmp_path):
+    """A run of that version, trained."""
+    run = run_dir.open_run(tmp_path, earlier(config))
+    run.mark_done("train_gan", {})
+    return tmp_path
 
 
-def test_another_option_is_still_refused(config, tmp_path):
-    old = earlier(config)
-    old["data"]["crop_extent"] = 0.7
-    run_dir.open_run(tmp_path, old).mark_done("train_gan", {})
-    with pytest.raises(errors.RunError, match=r"data\.crop_extent \(was 0\.7"):
-        run_dir.read_run(tmp_path, config, changeable=experiment.CHANGEABLE)
+def test_a_run_of_an_earlier_version_goes_on(config, folder):
+    assert experiment.read_run(config, folder)[1].path == folder
+    experiment.open_run(config, folder)
+    assert "fov_deg" in json.loads((folder / "config.json").read_text())["data"]["video"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("video", "fov_deg", 40.0), ("reader", "flame_joints", (0.0,) * 6)],
+)
+def test_an_option_it_did_not_have_is_refused_where_it_changes_the_data(
+    config, folder, section, key, value
+):
+    config.data[section][key] = value
+    for opening in (experiment.read_run, experiment.open_run):
+        with pytest.raises(errors.RunError, match=rf"data\.{section}\.{key} \(was '\(absent\)'"):
+            opening(config, folder)
+
+
+def test_another_option_is_still_refused(config, folder):
+    config.data.crop_extent = 0.7
+    with pytest.raises(errors.RunError, match=r"data\.crop_extent \(was "):
+        experiment.read_run(config, folder)
