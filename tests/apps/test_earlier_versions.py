@@ -6,7 +6,7 @@ import json
 import pytest
 
 from configs import monocular
-from ganavatar_jax.apps import completeness, experiment, stages
+from ganavatar_jax.apps import experiment
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
 from ganavatar_jax.runs import run_dir
