@@ -35,7 +35,13 @@ CHANGEABLE = (
 )
 
 # Keys that run folders of earlier versions lack, with the value that means what was done then.
-_ADDED = {"data.video.fov_deg": 0.0, "data.reader.flame_joints": []}
+_ADDED = {
+    "data.video.fov_deg": 0.0,
+    "data.reader.flame_joints": [],
+    # What only "blocks" looks at, a policy that they do not know.
+    "data.split.test_blocks": 4,
+    "data.split.guard_frames": 12,
+}
 # Keys that nothing depends on until training has begun: the dataset is made without them.
 _MENDABLE = ("gan.*", "generator.*", "discriminator.*")
 # Stages that compare what they made with the config, and make it anew.

@@ -160,17 +160,23 @@ def test_stored_codes_find_the_nearest_frame_although_readings_drive(run):
 def test_amplitude_is_reported_beside_correlation(run, caplog):
     test = make_table(8, 1)
     codes = {f"{i:03d}": test.expression[i, [2, 1]] for i in range(8)}
+    asked = []
 
     def halved(image_u8, frame):
-        return None if frame == "003" else 0.5 * codes[frame] + 0.2
+        """Reads the frames first, then their renders."""
+        asked.append(frame)
+        if len(asked) <= 8:
+            assert image_u8.tobytes() == test.image[int(frame)].tobytes()
+            return codes[frame] * 0.9
+        return None if frame == "003" else 0.45 * codes[frame] + 0.2
 
     with caplog.at_level("INFO"):
         metrics, _ = run(make_table(8, 2), test, tiny_runs.FakeEstimator(NAMES, halved))
     for end, name in (("", "eyeBlinkLeft"), ("_both_sides", "eyeBlink")):
         assert metrics[f"code_correlation{end}"][name] == pytest.approx(1.0, abs=1e-5)
-        amplitude = metrics[f"code_amplitude{end}"][name]
-        assert amplitude == pytest.approx({"spread_ratio": 0.5, "slope": 0.5}, rel=1e-4)
-    assert any(line.split() == ["eyeBlink", "1.00", "0.50", "0.50"] for line in caplog.messages)
+        assert metrics[f"code_slope{end}"][name] == pytest.approx(0.5, rel=1e-4)
+        assert metrics[f"code_correlation_stored{end}"][name] == pytest.approx(1.0, abs=1e-5)
+    assert any(line.split() == ["eyeBlink", "1.00", "0.50"] for line in caplog.messages)
 
 
 def test_codes_looked_up_by_name_are_not_passed_off_as_read_back(run, monkeypatch):
@@ -182,7 +188,8 @@ def test_codes_looked_up_by_name_are_not_passed_off_as_read_back(run, monkeypatc
     monkeypatch.setattr(tiny_runs, "resolve", precomputed)
     metrics, _ = run(make_table(8, 2), make_table(6, 1))
     assert metrics["code_correlation"] is None
-    assert metrics["code_amplitude"] is None
+    assert metrics["code_slope"] is None
+    assert metrics["openings"] is None
 
 
 def test_a_driver_is_not_brought_to_a_spread_that_nobody_knows(run, person):
