@@ -7,9 +7,15 @@ from collections.abc import Sequence
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
+from ganavatar_jax.apps import (
+    avatar,
+    completeness,
+    experiment,
+    experiment_config,
+    prepare_data,
+    restating,
+)
 from ganavatar_jax.core import errors, image_sequences
-from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
 from ganavatar_jax.metrics import baselines, inception, lpips
@@ -93,39 +99,6 @@ def _stored_codes(
     return codes, table.has_expression & np.isfinite(codes).all(axis=1)
 
 
-def driver_statistics(
-    codes: Float[np.ndarray, "f e"], config: experiment_config.EvaluationConfig
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the statistics of a driver that `Avatar.encode` takes.
-
-    Args:
-      codes: All codes of the driver, of frames that have one; not only those that are shown.
-      config: Whose statistics, and the gain.
-
-    Returns:
-      Mean, and spread for one spread of the avatar's own codes; None leaves codes as they are.
-    """
-    if config.driver_statistics == "pairs":
-        return None
-    return codes.mean(axis=0), codes.std(axis=0) / config.driver_gain
-
-
-def refuse_unknown_statistics(
-    person: avatar.Avatar, config: experiment_config.EvaluationConfig
-) -> None:
-    """Insists that a driver can be brought to the avatar's spread, where that is asked for.
-
-    Args:
-      person: The avatar.
-      config: Whose statistics codes are normalised with.
-
-    Raises:
-      ConfigError: nobody knows where the codes of the avatar's pairs lay.
-    """
-    if config.driver_statistics == "driver":
-        person.normalizer.require_statistics()
-
-
 def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
     """Reenacts, compares and writes evaluation/.
 
@@ -144,7 +117,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     config = resolved.evaluation
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
-    refuse_unknown_statistics(person, config)
+    restating.refuse_unknown(person, resolved)
     lpips_params, sets = _load_networks(resolved)
     train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
     held_out, rows = _reenact(person, test, resolved, opened)
@@ -161,7 +134,6 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
             "task": "self-reenactment of held-out frames",
             "codes": config.codes,
             "driver_statistics": config.driver_statistics,
-            "driver_gain": config.driver_gain,
             "stride": config.stride,
             "estimator": resolved.estimator.name,
             "training_frames": len(train.frame_id),
@@ -230,7 +202,15 @@ def _reenact(
         len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
     )
     codes, label25 = all_codes[rows], test.label25[rows]
-    w = person.encode(codes, statistics=driver_statistics(all_codes[have], config))
+    restated = restating.restate(
+        codes,
+        person,
+        resolved,
+        read=driven is not None,
+        label25=label25,
+        of_driver=all_codes[have],
+    )
+    w = person.encode(restated)
     ours = _render(person, w, label25, resolved, opened)
     return evaluation_report.HeldOut(
         truth_u8=image_sequences.Rows(test.image, rows),

@@ -16,9 +16,7 @@ from ganavatar_jax.runs import lock, run_dir
 # computed, and those of stages that are made anew because of them.
 CHANGEABLE = (
     "data.video.truth",
-    # Gone: run folders of earlier versions have them.
-    "data.video.pitch_response",
-    "data.video.yaw_response",
+    *experiment_config.GONE,
     *stages.LENGTH_OPTIONS,
     *stages.RATE_OPTIONS,
     *stages.COMPUTING_OPTIONS,

@@ -17,11 +17,13 @@ from ganavatar_jax.core.arrays import Float
 _LEAST_VARIANCE = 0.1
 _RIDGE = 1e-3  # of the mean variance of w: w is exact, the fit only has to exist
 _MIN_SPREAD = 1e-6
+_REST_PERCENT = 25.0  # as in faces.normalization
+_CANDIDATES = 4000
+_KNOWN = 256  # codes at hand from which new ones keep apart
 
 
 class LinearCodes(NamedTuple):
-    """The two maps: code = mean_code + (w - mean_w) @ forward, w = mean_w + (code - mean_code) @
-    backward.
+    """The two maps: code = mean_code + (w - mean_w) @ forward, and backward the same.
 
     Attributes:
       mean_w: Mean w of the pairs.
@@ -85,3 +87,52 @@ def fit(w: Float[np.ndarray, "n d"], codes: Float[np.ndarray, "n e"]) -> LinearC
     inverse = inverse / unit[:, None] / unit[None]
     backward = inverse @ forward.T @ covariance
     return LinearCodes(mean_w, mean_code, forward, backward, inverse)
+
+
+def exaggerate(
+    linear: LinearCodes,
+    w: Float[np.ndarray, "n d"],
+    *,
+    count: int,
+    gain: float,
+    reach: float,
+    seed: int,
+) -> Float[np.ndarray, "m d"]:
+    """Makes latents of expressions that those at hand hardly show, spread evenly over codes.
+
+    A latent keeps all that says nothing of the expression; what its code has beyond the face at
+    rest grows.
+
+    Args:
+      linear: The maps of these latents.
+      w: Latents to start from.
+      count: How many to make.
+      gain: What is beyond rest is multiplied by 1 to `gain`.
+      reach: How far a code may lie from the mean, in spreads of w.
+      seed: Of what is drawn.
+
+    Returns:
+      At most `count` latents; fewer where nothing new lies within reach.
+
+    Source: farthest-point sampling (Gonzalez 1985).
+    """
+    rng = np.random.default_rng(seed)
+    told = linear.read(w)
+    rest = np.percentile(told, _REST_PERCENT, axis=0)
+    rows = rng.integers(len(w), size=_CANDIDATES)
+    beyond = (told[rows] - rest) * rng.uniform(0.0, gain - 1.0, (_CANDIDATES, 1))
+    codes = told[rows] + beyond
+    near = linear.distance(codes) <= reach
+    rows, beyond, codes = rows[near], beyond[near], codes[near]
+    unit = np.maximum(told.std(axis=0), _MIN_SPREAD)
+    known = told[rng.permutation(len(told))[:_KNOWN]]
+    apart = np.full(len(codes), np.inf)
+    for code in known:
+        apart = np.minimum(apart, np.sum(np.square((codes - code) / unit), axis=1))
+    chosen: list[int] = []
+    for _ in range(min(count, len(codes))):
+        chosen.append(int(np.argmax(apart)))
+        distance = np.sum(np.square((codes - codes[chosen[-1]]) / unit), axis=1)
+        apart = np.minimum(apart, distance)
+        apart[chosen[-1]] = -1.0
+    return np.asarray(w, np.float64)[rows[chosen]] + beyond[chosen] @ linear.backward

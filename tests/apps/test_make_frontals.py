@@ -106,6 +106,22 @@ def test_renders_that_cannot_be_read_are_left_out_and_counted(make):
     assert np.isfinite(joined(pairs, "code")).all()
 
 
+def test_rare_pairs_are_rendered_from_w_and_only_trained_on(make, variables):
+    plain, pairs, _ = make(count=20, batch_size=4)
+    info, more, asked = make(count=20, batch_size=4, rare=6, unread={22})
+    assert (plain["rare"], info["rare"]) == (0, 5)
+    assert asked[20:] == [f"{seed:05d}" for seed in range(20, 26)]
+    np.testing.assert_array_equal(more["validation"]["w"], pairs["validation"]["w"])
+    rare = {k: v[-5:] for k, v in more["train"].items() if isinstance(v, np.ndarray)}
+    assert rare["seed"].tolist() == [20, 21, 23, 24, 25]
+    label = jnp.tile(jnp.asarray(more["train"]["metadata"]["label25"], jnp.float32)[None], (5, 1))
+    ws = generator.broadcast(jnp.asarray(rare["w"]), CONFIG)
+    out = jax.jit(lambda: generator.synthesize(variables, ws, label, CONFIG))()
+    again = images.to_u8(np.asarray(out.image)).astype(int)
+    assert np.abs(again - rare["image"]).max() <= 1
+    assert np.abs(rare["w"][:, None] - pairs["train"]["w"][None]).max(axis=-1).min() > 1e-5
+
+
 def test_too_few_readable_renders_are_told_in_one_line(make, tmp_path):
     with pytest.raises(errors.EstimatorError, match=r"read 7 of 12 frontal renders.* at least 8"):
         make(unread=set(range(5)), count=12, batch_size=4)
