@@ -70,7 +70,7 @@ def test_the_sheet_goes_from_no_weight_to_full_weight_where_a_table_knows(
     )
     render.make_expression_sheet(person, tiny_runs.resolve())
     assert (sheets[0][0], sheets[0][-1]) == captions
-    moved = asked[0][-1] - person.neutral_code
+    moved = np.stack([codes[-1] for codes in asked]) - person.neutral_code
     if step == "slope":
         np.testing.assert_allclose(moved.max(), weight_table.load().of(names).max(), atol=1e-5)
     else:
@@ -104,7 +104,9 @@ def test_a_split_without_codes_is_told(persons, monkeypatch, tmp_path):
     monkeypatch.setattr(render.frame_table, "load_split", lambda *_, **__: table)
     tiny_runs.without_earlier_stages(monkeypatch, render)
     with pytest.raises(errors.DataFormatError, match="held-out frame with a code; got none"):
-        render.render(tiny_runs.resolve(), run_dir.RunDir(tmp_path / "run"))
+        render.render(
+            tiny_runs.resolve(evaluation={"codes": "dataset"}), run_dir.RunDir(tmp_path / "run")
+        )
 
 
 def test_views_are_named_by_the_side_they_are_seen_from():

@@ -68,6 +68,7 @@ def train(monkeypatch, tmp_path):
             "batch_size": 8,
             "latent_lr": 1e-2,
             "code_noise": 0.0,
+            "invert": False,
             "validate_every": 100,
         } | options
         resolved = tiny_runs.resolve(mapping=options)
