@@ -27,9 +27,15 @@ _TRIES = 64  # Draws for each camera; of these, the first that is far enough is 
 _SPREAD_SAMPLES = 2048
 _LEAST_VARIANCE = 1e-3  # Of directions in w, over the largest.
 _ADAM = adam_config.AdamConfig(lr=0.05, beta1=0.9, beta2=0.99)
-_STEPS, _BATCH, _FRAMES = 120, 8, 64
+_STEPS, _BATCH, _FRAMES = 80, 4, 64
 _PRIOR = 2e-4  # On squared deviations of w: few frames from one side bend a head.
 _RENDERED_AT_ONCE = 16
+# World units. Planes see front and back alike, so that the base shows faint faces on short hair: a
+# ball of the crown's colour covers them.
+_BACK, _BACK_RADIUS, _BACK_EDGE = (0.0, 0.035, -0.1), 0.11, 0.012
+_CROWN, _CROWN_RADIUS = (0.0, 0.17, -0.1), 0.03
+_BACK_BEGINS, _BACK_WHOLE = 0.15, 0.6  # Cosines of a camera's direction and that of the back.
+_EMPTY = 40.0  # Grey levels below white at which a pixel is the head's.
 
 
 class Views(NamedTuple):
@@ -161,7 +167,40 @@ def imagine(
         part = label25[begin : begin + _RENDERED_AT_ONCE]
         whole = np.resize(part, (_RENDERED_AT_ONCE, 25))  # One shape compiles once.
         made.append(np.asarray(images.to_u8(render(jnp.asarray(whole))))[: len(part)])
-    return Views(np.concatenate(made), label25)
+    return Views(_cover_backs(np.concatenate(made), label25), label25)
+
+
+def _cover_backs(
+    image_u8: UInt8[np.ndarray, "m h w 3"], label25: Float[np.ndarray, "m 25"]
+) -> UInt8[np.ndarray, "m h w 3"]:
+    """Covers what looks like a face on the back of the head with the colour of the crown."""
+    position = label25[:, 3:12:4]
+    behind = -position[:, 2] / np.linalg.norm(position, axis=1)
+    share = np.clip((behind - _BACK_BEGINS) / (_BACK_WHOLE - _BACK_BEGINS), 0.0, 1.0)
+    share = (share**2 * (3.0 - 2.0 * share))[:, None, None]
+    image = image_u8.astype(np.float32)
+    away = _distance(label25, _BACK, side=image.shape[1])
+    cover = share / (1.0 + np.exp(np.clip((away - _BACK_RADIUS) / _BACK_EDGE, -30.0, 30.0)))
+    cover *= np.clip((255.0 - image.min(axis=-1)) / _EMPTY, 0.0, 1.0)
+    away = _distance(label25, _CROWN, side=image.shape[1])
+    near = np.exp(-((away / _CROWN_RADIUS) ** 2) / 2.0)
+    total = np.maximum(near.sum(axis=(1, 2)), 1e-6)
+    color = np.einsum("mhwc,mhw->mc", image, near) / total[:, None]
+    covered = image + cover[..., None] * (color[:, None, None] - image)
+    return np.rint(covered).astype(np.uint8)
+
+
+def _distance(
+    label25: Float[np.ndarray, "m 25"], point: tuple[float, float, float], *, side: int
+) -> Float[np.ndarray, "m h w"]:
+    """Distances of pixels from where a point is seen, world units at its depth."""
+    camera = cameras.from_label25(jnp.asarray(label25))
+    uv, depth = cameras.project(camera, jnp.asarray(point)[None, None])
+    unit = np.asarray(camera.intrinsics)[:, 0, 0] / np.asarray(depth)[:, 0]
+    centres = (np.arange(side) + 0.5) / side
+    across = (centres[None] - np.asarray(uv)[:, 0, :1])[:, None, :]
+    down = (centres[None] - np.asarray(uv)[:, 0, 1:])[:, :, None]
+    return np.hypot(across, down) / unit[:, None, None]
 
 
 def spread_frames(count: int) -> np.ndarray:

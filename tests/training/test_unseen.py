@@ -120,3 +120,15 @@ def test_pictures_are_drawn_by_seed_and_iteration():
     assert not np.array_equal(first["image_u8"], other["image_u8"])
     assert np.array_equal(first["label25"], views.label25[first["image_u8"][:, 0, 0, 0]])
     assert images.from_u8(jnp.asarray(first["image_u8"])).shape == (tiny_gan.BATCH, 8, 8, 3)
+
+
+def test_the_back_of_a_head_has_the_colour_of_its_crown():
+    label = _around([180.0, 90.0, 0.0])
+    image = np.full((3, 64, 64, 3), (200, 150, 120), np.uint8)
+    image[:, :22] = (60, 40, 30)  # hair, down to the crown
+    image[:, :, :4] = 255  # what is empty stays so
+    covered = unseen._cover_backs(image, label)
+    assert np.abs(covered[0, 28, 32].astype(int) - (60, 40, 30)).max() < 25
+    assert np.array_equal(covered[0, 55], image[0, 55])  # the neck
+    assert np.array_equal(covered[:, :, :4], image[:, :, :4])
+    assert np.array_equal(covered[1:], image[1:])
