@@ -26,7 +26,7 @@ from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import discriminator, encoder, face_reader, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import environment, run_dir
+from ganavatar_jax.runs import environment, progress, run_dir
 from ganavatar_jax.training import loop, parallel, recon_step, state, unseen
 
 STAGE = loop.STAGE
@@ -105,14 +105,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     table = frame_table.load_split(
         prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
     )
-    batches = frame_table.make_batches(
-        table,
-        batch_size=gan.batch_size // jax.process_count(),
-        seed=gan.seed,
-        mirror=resolved.data.mirror,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    batches = _batches(resolved, table)
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
@@ -146,6 +139,21 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         _export(resolved, opened, final)
     info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _batches(
+    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
+) -> loop.Batches:
+    """Starts this process's stream of batches."""
+    gan = resolved.gan
+    return frame_table.make_batches(
+        table,
+        batch_size=gan.batch_size // jax.process_count(),
+        seed=gan.seed,
+        mirror=resolved.data.mirror,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def _export(
@@ -213,7 +221,18 @@ def _views(
     size = gan.reconstruction.encoder.face_dim
     z = jnp.concatenate([jnp.mean(told, axis=0)[:size], e["buffers"]["identity"]])
     net = lpips.load_params("alex") if gan.reconstruction.lpips_weight else None
-    w = unseen.find_person(start.g, z, image_u8, label25, g, seed=gan.seed, lpips_params=net)
+    with progress.Progress(unseen.STEPS, unit="step", title="find person", every_s=10) as bar:
+        w = unseen.find_person(
+            start.g,
+            z,
+            image_u8,
+            label25,
+            g,
+            seed=gan.seed,
+            lpips_params=net,
+            progress=lambda done, _: bar.update(done - bar.done),
+        )
+        bar.update(unseen.STEPS - bar.done)
     views = unseen.imagine(start.g, w, cameras25, g)
     if opened.primary:
         with files.atomic_path(path) as temporary:

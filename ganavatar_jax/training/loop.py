@@ -30,7 +30,6 @@ from ganavatar_jax.training import (
 from ganavatar_jax.training.step_inputs import Program
 
 STAGE = "train_gan"
-_RECON_RISE_KIMG = 0.16
 _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
 # Maps numbers of frames to u8 [b h w]: 255 where something was filmed, 0 beyond.
@@ -106,7 +105,14 @@ def schedule_at(
     values: dict[str, np.float32 | np.ndarray] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
-        "recon_lr_scale": np.float32(_recon_lr_scale(config, current_images)),
+        "recon_lr_scale": np.float32(
+            schedules.recon_lr_scale(
+                current_images,
+                batch=config.batch_size,
+                total=config.iterations * config.batch_size,
+                last=config.reconstruction.final_lr_scale,
+            )
+        ),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
     }
     sigma = schedules.blur_sigma(
@@ -116,14 +122,6 @@ def schedule_at(
     if taps is not None:
         values["blur_taps"] = np.asarray(taps, np.float32)
     return values
-
-
-def _recon_lr_scale(config: gan_config.GanConfig, current_images: float) -> float:
-    """Rises over the first 160 images; falls linearly over the second half of the run."""
-    rise = schedules.fade(current_images + config.batch_size, kimg=_RECON_RISE_KIMG)
-    done = current_images / (config.iterations * config.batch_size)
-    last = config.reconstruction.final_lr_scale
-    return rise * (1.0 - max(0.0, 2.0 * done - 1.0) * (1.0 - last))
 
 
 def generator_labels(
@@ -283,6 +281,12 @@ def _crosses(iteration: int, period_kimg: float, config: gan_config.GanConfig) -
     return int(images / (period_kimg * 1000)) > int(before / (period_kimg * 1000))
 
 
+def _share(batch_size: int) -> slice:
+    """This process's part of a whole batch."""
+    local = batch_size // jax.process_count()
+    return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+
+
 class Runner:
     """Runs iterations; compiles each phase when it is first due."""
 
@@ -379,15 +383,9 @@ class Runner:
         """Draws this process's part of the pictures of what was never seen."""
         gan, views = self._options.gan, self._views
         assert views is not None
-        drawn = choose_frames(
-            len(views.label25),
-            seed=gan.seed,
-            iteration=iteration,
-            phase="unseen",
-            batch_size=gan.batch_size,
-        )
-        local = gan.batch_size // jax.process_count()
-        mine = drawn[jax.process_index() * local : (jax.process_index() + 1) * local]
+        draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": "unseen"}
+        drawn = choose_frames(len(views.label25), **draw, batch_size=gan.batch_size)
+        mine = drawn[_share(gan.batch_size)]
         return {"image_u8": views.image_u8[mine], "label25": views.label25[mine]}
 
     def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
@@ -396,8 +394,7 @@ class Runner:
         draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": phase}
         draw["batch_size"] = gan.batch_size
         chosen, rolled = generator_labels(self._labels, **draw)
-        local = gan.batch_size // jax.process_count()
-        mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+        mine = _share(gan.batch_size)
         drawn = {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
         if self._read_filmed is not None:
             frames = choose_frames(len(self._labels), **draw)
