@@ -102,17 +102,13 @@ def schedule_at(
         fade_kimg=config.swapping_fade_kimg,
     )
     warmup = schedules.fade(current_images + config.batch_size, kimg=config.lr_warmup_kimg)
+    last, batch = config.reconstruction.final_lr_scale, config.batch_size
+    total = config.iterations * batch
+    recon = schedules.recon_lr_scale(current_images, batch=batch, total=total, last=last)
     values: dict[str, np.float32 | np.ndarray] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
-        "recon_lr_scale": np.float32(
-            schedules.recon_lr_scale(
-                current_images,
-                batch=config.batch_size,
-                total=config.iterations * config.batch_size,
-                last=config.reconstruction.final_lr_scale,
-            )
-        ),
+        "recon_lr_scale": np.float32(recon),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
     }
     sigma = schedules.blur_sigma(
