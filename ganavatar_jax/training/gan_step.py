@@ -54,7 +54,9 @@ def phases_due(
     if gan.reconstruct:
         # The last phase of an iteration moves the average of G: that is not the rarer one.
         interval = 0 if seen_all else gan.reconstruction.unseen_interval
-        due += ["unseen", "recon"] if interval and iteration % interval == 0 else ["recon"]
+        if interval and iteration % interval == 0:
+            due.append("unseen")
+        due.append("recon")
         if gan.reconstruction.is_alone(iteration):
             return tuple(due)
     due.append("g_main")
