@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 
 
 DEFAULT = "all"
+SHARED = ("all", "train_gan")  # all processes of a run take part
 TASKS = {
     "all": Entry("pipeline:run_all", "the whole method: all of the following up to render"),
     "prepare_data": Entry(

@@ -24,7 +24,10 @@ LENGTH_OPTIONS = (
     "gan.log_iterations",
     "gan.profile_iterations",
 )
-RATE_OPTIONS = ("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma")
+RATE_OPTIONS = (
+    *("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma"),
+    "gan.skip_nonfinite",
+)
 COMPUTING_OPTIONS = ("gan.microbatch", "generator.render.ray_chunk", "data.cache_limit_mb")
 
 # Where files of the estimator are does not matter, nor how many threads read.

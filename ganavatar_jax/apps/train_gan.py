@@ -22,9 +22,10 @@ from ganavatar_jax.apps import (
 from ganavatar_jax.core import errors, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
+from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import discriminator, encoder, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import environment, run_dir
+from ganavatar_jax.runs import divergence, environment, run_dir, together
 from ganavatar_jax.training import loop, parallel, recon_step, state
 
 STAGE = loop.STAGE
@@ -45,7 +46,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
     """
-    with experiment.hold_run(config, workdir) as (resolved, opened):
+    with experiment.hold_run(config, workdir, shared=True) as (resolved, opened):
         train(resolved, opened)
 
 
@@ -94,8 +95,9 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     """
     begun = completeness.begin(STAGE, resolved, opened)
     verdict = completeness.judge(STAGE, resolved, opened)
-    if verdict.stands:
-        print(f"{STAGE}: complete")
+    if together.tell(verdict.stands):
+        if opened.primary:
+            print(f"{STAGE}: complete")
         return
     layout = lay_out(resolved)
     earlier_training.settle(begun, verdict, opened)
@@ -105,7 +107,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     )
     batches = frame_table.make_batches(
         table,
-        batch_size=gan.batch_size // jax.process_count(),
+        batch_size=gan.batch_size,
         seed=gan.seed,
         mirror=resolved.data.mirror,
         process_index=jax.process_index(),
@@ -255,15 +257,36 @@ def _sample_drawer(
         ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
         return generator.synthesize(g, ws, label, g_config).image
 
-    def draw_samples(current: state.GanState, kimg: float) -> None:
+    spread = _spread_measure(g_config.img_resolution)
+
+    def draw_samples(current: state.GanState, kimg: float) -> dict[str, float]:
         g = jax.tree.map(np.asarray, current.g_ema)
         tiles = np.concatenate([images.to_u8(draw(g, row)) for row in rows])
         if opened.primary:
             name = f"{round(kimg * 1000):08d}_images.png"
             grid = media.tile_sheet(tiles, columns=_SAMPLE_COLUMNS)
             media.save_png(opened.folder("samples", "gan") / name, grid)
+        return {divergence.GanWatch.SPREAD: spread(tiles[:_SAMPLE_COLUMNS])}
 
     return draw_samples
+
+
+def _spread_measure(side: int) -> Callable[[np.ndarray], float]:
+    """Makes what measures how far samples are from each other: LPIPS, or pixels where too small."""
+    if side < lpips.MIN_SIDE_PX:
+        return lambda tiles: float(np.mean(np.std(tiles / 127.5, axis=0)))
+    params = lpips.load_params("alex")
+
+    @jax.jit
+    def measure(tiles: jax.Array) -> jax.Array:
+        features = lpips.unit_features(params, images.from_u8(tiles), net="alex")
+        rows = [
+            lpips.distance(params, tuple(f[i : i + 1] for f in features), features)
+            for i in range(len(tiles))
+        ]
+        return jnp.sum(jnp.stack(rows)) / (len(rows) * (len(rows) - 1))  # without itself: 0
+
+    return lambda tiles: float(measure(tiles))
 
 
 def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object]:

@@ -179,12 +179,12 @@ def make_batches(
     """Starts the endless stream of training batches of one process.
 
     Every epoch is a new permutation of all frames; with `mirror`, of all frames and their mirror
-    images. The frames are dealt out to the processes in turn, so that together they see what one
-    process would see. Expression codes are not served: no training step takes a frame's code.
+    images. Every process takes its slice of each batch of one order, so that together they see what
+    one process would see, and a position means the same for any number of them. Expression codes are not served: no training step takes a frame's code.
 
     Args:
       table: The frames; images that are on disk are decoded batch by batch, some batches ahead.
-      batch_size: Frames in a batch of this process.
+      batch_size: Frames in a batch of all processes.
       seed: Fixes the order; the same in every process.
       mirror: Add mirror images, with mirrored cameras.
       process_index: Which process this is.
@@ -198,8 +198,11 @@ def make_batches(
     Source: grain; mirroring as in EG3D's mirrored datasets.
     """
     count = len(table.frame_id)
+    share = batch_size // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
 
     def load(indices: np.ndarray) -> dict[str, np.ndarray]:
+        indices = indices[mine]
         frames = indices % count
         image, label25 = table.image[frames], table.label25[frames]
         mirrored = indices >= count
@@ -210,6 +213,5 @@ def make_batches(
         return batch if table.filmed is None else batch | {"filmed": read_filmed(table, indices)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()
-    dataset = dataset.repeat()[process_index::process_count]
-    dataset = dataset.batch(batch_size, drop_remainder=True).map(load)
+    dataset = dataset.repeat().batch(batch_size, drop_remainder=True).map(load)
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))
