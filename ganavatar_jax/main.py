@@ -51,6 +51,9 @@ def _run(argv: Sequence[str]) -> None:
     if isinstance(asked, str):
         print(asked, end="")
         return
+    if asked.task in registry.READING:
+        registry.load(asked.task)(asked.config, files.expand_user(asked.workdir).absolute())
+        return
     startup.start_logging()
     with signals.ending():
         workdir = files.check_writable(asked.workdir)

@@ -1,6 +1,7 @@
 """The whole configuration of a run, resolved once at the edge, and what all tasks share."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +11,7 @@ from ganavatar_jax.apps import completeness, experiment_config, stages
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.faces import estimator_config
-from ganavatar_jax.runs import lock, run_dir, sharing, together
+from ganavatar_jax.runs import lock, mirror, run_dir, sharing, together
 
 # Keys that may change when a run folder is used again: how far, how fast and how a step is
 # computed, and those of stages that are made anew because of them.
@@ -31,7 +32,7 @@ CHANGEABLE = (
     "devices.*",
     "parallel",
     "compile_cache",
-    "tensorboard",
+    *("tensorboard", "wandb", "mirror"),
 )
 
 # Keys that run folders of earlier versions lack, with the value that means what was done then.
@@ -126,6 +127,9 @@ def hold_run(
             "give the same numbers."
         )
     folder = files.check_writable(workdir)
+    copy = mirror.Mirror(resolved.mirror, folder) if resolved.mirror else None
+    if copy is not None and together.is_first():
+        copy.pull()
     alone = lock.hold(folder) if together.is_first() else contextlib.nullcontext()
     with alone:
         if together.is_first():
@@ -136,7 +140,11 @@ def hold_run(
             opened = run_dir.RunDir(folder, primary=False)
         if shared:
             sharing.check(folder)
-        yield resolved, opened
+        opened = dataclasses.replace(opened, mirror=copy)
+        try:
+            yield resolved, opened
+        finally:
+            opened.copy()
 
 
 def read_run(

@@ -103,7 +103,10 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     earlier_training.settle(begun, verdict, opened)
     gan = resolved.gan
     table = frame_table.load_split(
-        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+        prepare_data.dataset_folder(opened),
+        "train",
+        cache_limit_mb=resolved.data.cache_limit_mb,
+        skip_damaged=resolved.data.skip_damaged,
     )
     batches = frame_table.make_batches(
         table,
@@ -112,6 +115,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         mirror=resolved.data.mirror,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        skip_damaged=resolved.data.skip_damaged,
     )
     labels = table.label25
     if resolved.data.mirror:
@@ -129,9 +133,11 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
                 "tensorboard_dir": opened.folder("tensorboard", "gan")
                 if resolved.tensorboard
                 else None,
+                "wandb": resolved.wandb,
                 "primary": opened.primary,
             },
             draw_samples=_sample_drawer(resolved, opened, table),
+            saved=opened.copy,
             profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
             facts=earlier_training.note(begun),
         ),

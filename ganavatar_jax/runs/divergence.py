@@ -1,4 +1,4 @@
-"""Warns where a training goes wrong with finite numbers: losses that rise, sides that win, copies."""
+"""Warns where a training goes wrong in finite numbers: losses rise, one side wins, copies come."""
 
 import logging
 import math

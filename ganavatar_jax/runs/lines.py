@@ -77,7 +77,9 @@ class Line:
           lost: Called there once the other side is gone.
         """
         threading.Thread(target=self._speak, daemon=True, name="together").start()
-        threading.Thread(target=self._hear, args=(heard, lost), daemon=True, name="together").start()
+        threading.Thread(
+            target=self._hear, args=(heard, lost), daemon=True, name="together"
+        ).start()
 
     def _speak(self) -> None:
         while True:

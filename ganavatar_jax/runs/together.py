@@ -1,4 +1,4 @@
-"""What the processes of one run say to each other beside the numbers: they meet, stop, end together.
+"""What the processes of one run say to each other: they meet, stop and end together.
 
 JAX connects devices; this connects the programs. Every process holds one connection to the first.
 A process that dies is noticed by its connection at once, and by its silence where a machine went
@@ -37,7 +37,8 @@ class _Team:
         self._done = self._until = 0
         self._holding = self._announced = self._over = False
         self.send: Callable[[dict[str, Any]], None] = lambda message: None
-        self.others_gone: Callable[[], bool] = lambda: False
+        self._parted = False
+        self.may_go: Callable[[], bool] = lambda: self._parted
 
     def hear(self, message: dict[str, Any]) -> None:
         """Takes what the first process says; runs in a thread."""
@@ -50,6 +51,8 @@ class _Team:
                 self.send({"kind": "held", "done": self._done})
             elif kind == "until":
                 self._until = message["done"]
+            elif kind == "parted":
+                self._parted = True
             self._changed.notify_all()
         if kind == "stop":
             if not self._announced and _stop_heard is not None:
@@ -83,10 +86,12 @@ class _Team:
             self._announced = True
             self.send({"kind": "stop", "number": number})
 
-    def wait_for_others(self, limit_s: float) -> None:
-        """Waits for messages to leave this machine; the first process also for the others' ends."""
-        deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline and not self.others_gone():
+    def part(self, code: int, line: str) -> None:
+        """Says good-bye and waits until it was heard; the first process, until all have said it."""
+        self.leaving = True
+        self.send({"kind": "bye", "code": code, "line": line})
+        deadline = time.monotonic() + _GRACE_S + 1.0
+        while time.monotonic() < deadline and not self.may_go():
             time.sleep(_PATIENCE_S / 10)
 
     def _end(self, message: dict[str, Any]) -> None:
@@ -115,8 +120,8 @@ class _Hub:
         self._stopping = self._over = False
 
     def is_empty(self) -> bool:
-        """Whether all others are gone."""
-        return len(self._lost) == len(self._team.names) - 1
+        """Whether all others have said good-bye, or are gone."""
+        return len(self._gone | self._lost | {0}) == len(self._team.names)
 
     def add(self, index: int, tell: Callable[[dict[str, Any]], None]) -> None:
         with self._lock:
@@ -142,6 +147,7 @@ class _Hub:
                     self._say({"kind": "until", "done": max(self._held.values()) + 1})
             elif kind == "bye":
                 self._gone.add(index)
+                self._tell[index]({"kind": "parted"})
                 if message["code"]:
                     line = f"{self._team.names[index]} ended ({message['line']}): this one, too"
                     self._end(line, message["code"], died=False)
@@ -204,7 +210,7 @@ def join(index: int, count: int, share: Callable[[bytes], bytes], *, host: str =
         names = server.accept()
         team = _Team(0, names)
         hub = _Hub(team)
-        team.others_gone = hub.is_empty
+        team.may_go = hub.is_empty
         # In a thread, as what comes from elsewhere: a signal's handler may be the one that speaks.
         said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         team.send = said.put
@@ -326,10 +332,8 @@ def leave(code: int, line: str = "") -> None:
     """
     if _team is None:
         return
-    _team.leaving = True
-    _team.send({"kind": "bye", "code": code, "line": line})
+    _team.part(code, line)
     if code:
-        _team.wait_for_others(_GRACE_S + 1.0 if _team.index == 0 else _PATIENCE_S)
         sys.stdout.flush()
         sys.stderr.flush()
         # JAX would wait minutes for those that are gone, and abort then.

@@ -50,7 +50,7 @@ def checksums(state: PyTree) -> dict[str, int]:
       Dotted name -> CRC-32 of the bytes.
     """
     return {
-        name: zlib.crc32(np.ascontiguousarray(jax.random.key_data(x) if _is_key(x) else x))
+        name: zlib.crc32(np.asarray(jax.random.key_data(x) if _is_key(x) else x).tobytes())
         for name, x in named_leaves(state)
     }
 

@@ -64,7 +64,12 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, keep: int = 2, keep_period: int | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        keep_period: int | None = None,
+        saved: Callable[[], None] | None = None,
     ) -> None:
         """Opens the folder and removes what an interrupted save has left.
 
@@ -72,6 +77,7 @@ class Checkpoints:
           folder: Where the steps are; made if missing.
           keep: Number of newest steps to keep.
           keep_period: Steps divisible by this are kept forever; None keeps only the newest.
+          saved: Called in a thread after each step that is complete.
 
         Raises:
           RunError: the folder cannot be made or holds something else.
@@ -79,6 +85,7 @@ class Checkpoints:
         Source: orbax.checkpoint.CheckpointManager.
         """
         self.path = files.make_folder(pathlib.Path(folder).absolute())
+        self._saved = saved
         self._primary = together.is_first()
         try:
             self._manager = _open(
@@ -233,6 +240,8 @@ class Checkpoints:
             meta=ocp.args.JsonSave({**facts, "text_crc32": contents.text_checksum(data, meta)}),
         )
         self._manager.save(step, args=items, force=True)
+        if self._saved is not None:
+            self._saved()
 
     def _finish_quietly(self) -> None:
         """Lets a save in progress end before the process does."""
@@ -377,5 +386,3 @@ def _told(path: pathlib.Path) -> Iterator[None]:
             raise
         cause = OSError(int(code[1]), os.strerror(int(code[1])))
         raise files.write_error(path, cause) from error
-
-

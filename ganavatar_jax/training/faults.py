@@ -110,9 +110,9 @@ class Guard:
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise errors.RunError(
             f"{self._stage}: the batch of step {step} holds cameras that are no finite numbers, of "
-            f"the training frames {', '.join(str(n) for n in bad[:_NAMED])}{more} (counted from 0); "
-            "nothing of it is saved. Prepare the dataset again (--task=prepare_data) from a capture "
-            "with whole cameras."
+            f"training frames {', '.join(str(n) for n in bad[:_NAMED])}{more} (counted from 0); "
+            "nothing of it is saved. Prepare the dataset again (--task=prepare_data) from a "
+            "capture with whole cameras."
         )
 
     def take(self, step: int, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class GanConfig:
       microbatch: Samples that one device handles at once, whatever the way to share the work; 0
         takes all it holds. Gradients are averaged. It must divide what a device holds, and be a
         multiple of the discriminator's mbstd_block_size.
-      skip_nonfinite: How many steps whose loss or gradient holds NaN or infinity are passed over and
-        counted before the training stops; 0 stops at the first. Nothing of such a step is kept.
+      skip_nonfinite: How many steps whose loss or gradient holds NaN or infinity are passed over
+        and counted before the training stops; 0 stops at the first. Nothing of them is kept.
       reconstruct: Whether training images are also reconstructed through an encoder (not in the
         original; for runs without a pretrained start).
       reconstruction: How; its warm-up is counted in iterations.

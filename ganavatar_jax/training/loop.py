@@ -13,7 +13,7 @@ import numpy as np
 from ganavatar_jax.core import rng
 from ganavatar_jax.core.arrays import Int
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.runs import divergence, metric_writer, progress, together
+from ganavatar_jax.runs import divergence, memory, metric_writer, progress, together
 from ganavatar_jax.training import (
     checkpoints,
     ema,
@@ -66,6 +66,7 @@ class Outputs:
       writer_options: Arguments of MetricWriter besides stage and resumed_step.
       draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures;
         returns what it measures of them.
+      saved: Called in a thread after each checkpoint.
       profile: Folder of the trace of the first iterations, where one is asked for.
       facts: Saved with each checkpoint, JSON-serialisable.
     """
@@ -73,6 +74,7 @@ class Outputs:
     checkpoints: pathlib.Path
     writer_options: dict[str, Any]
     draw_samples: Callable[[state.GanState, float], Mapping[str, float]]
+    saved: Callable[[], None] | None = None
     profile: pathlib.Path | None = None
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -210,7 +212,8 @@ def train(
     config = options.gan
     options.check_devices(layout.mesh.size, layout.backend)
     fresh = jax.eval_shape(initial)
-    with checkpoints.Checkpoints(outputs.checkpoints) as saved, progress.StopRequest() as stop:
+    saves_to = checkpoints.Checkpoints(outputs.checkpoints, saved=outputs.saved)
+    with saves_to as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
         start = 0
         whole = initial() if restored is None else restored.state
@@ -275,12 +278,15 @@ def train(
                     if not config.skip_nonfinite:
                         metric_writer.check_finite(values, step=done, stage=STAGE)
                     guard.learn(values)
-                    values |= drawn | ({_SKIPPED: guard.skipped} if guard.skipped else {})
+                    values |= drawn
+                    if guard.skipped:
+                        values[_SKIPPED] = float(guard.skipped)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
                     watch.look(done, values, last=last)
                     health.look(done, values)
                     shown = {k: values[k] for k in _SHOWN if k in values}
+                    shown["GB"] = memory.peak_gb()
                 bar.update(config.batch_size / 1000, metrics=shown)
                 if saves:
                     saved.save(

@@ -235,9 +235,7 @@ def test_a_step_that_is_passed_over_leaves_everything_as_it_was():
     batch["label25"] = batch["label25"] * np.float32(np.nan)
     left, metrics = tiny_gan.run("d_reg", state, batch, config=config)
     assert metrics[f"{faults.KEY}/d_reg"].all()
-    chex.assert_trees_all_equal(
-        dataclasses.asdict(left), dataclasses.asdict(jax.device_get(state))
-    )
+    chex.assert_trees_all_equal(dataclasses.asdict(left), dataclasses.asdict(jax.device_get(state)))
 
 
 # What goes into a phase.

@@ -292,7 +292,9 @@ def test_weights_that_are_no_numbers_are_named_and_nothing_is_saved(tmp_path, mo
     with pytest.raises(errors.RunError) as caught:
         _train(tmp_path, _options(2))
     assert "in step 1; the training has diverged, nothing of it is saved" in str(caught.value)
-    assert "Likely cause: weights that were no numbers when it began (d.params." in str(caught.value)
+    assert "Likely cause: weights that were no numbers when it began (d.params." in str(
+        caught.value
+    )
     assert not list((tmp_path / "checkpoints").iterdir())
     assert _rows(tmp_path) == []
 
