@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> None:
+    """Does what the command line asks for, in this process's part of the run."""
     asked = command_line.parse(argv)
     if isinstance(asked, str):
         print(asked, end="")

@@ -221,9 +221,8 @@ class ExperimentConfig:
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
       wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
-      mirror: Where the run folder is copied to after each checkpoint and stage, and fetched from
-        where it is not there, for machines whose disks do not last: gs://bucket/run,
-        s3://bucket/run or another place of fsspec; "" for nowhere.
+      mirror: Where the run folder is copied to, e.g. gs://bucket/run; "" for nowhere. It is copied
+        after each checkpoint and stage, and fetched from there where it is not on this machine.
     """
 
     data: data_config.DataConfig

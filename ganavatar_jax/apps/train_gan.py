@@ -101,13 +101,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         return
     layout = lay_out(resolved)
     earlier_training.settle(begun, verdict, opened)
-    gan = resolved.gan
-    table = frame_table.load_split(
-        prepare_data.dataset_folder(opened),
-        "train",
-        cache_limit_mb=resolved.data.cache_limit_mb,
-        skip_damaged=resolved.data.skip_damaged,
-    )
+    gan, table = resolved.gan, _load_frames(resolved, opened)
     batches = frame_table.make_batches(
         table,
         batch_size=gan.batch_size,
@@ -120,25 +114,16 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
+    outputs = _lay_outputs(resolved, opened)
     final = loop.train(
         _initial(resolved, table),
         batches,
         labels,
         options=resolved.gan_step,
         layout=layout,
-        outputs=loop.Outputs(
-            checkpoints=opened.folder("checkpoints", "gan"),
-            writer_options={
-                "path": opened.metrics,
-                "tensorboard_dir": opened.folder("tensorboard", "gan")
-                if resolved.tensorboard
-                else None,
-                "wandb": resolved.wandb,
-                "primary": opened.primary,
-            },
+        outputs=dataclasses.replace(
+            outputs,
             draw_samples=_sample_drawer(resolved, opened, table),
-            saved=opened.copy,
-            profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
             facts=earlier_training.note(begun),
         ),
         read_filmed=None
@@ -149,6 +134,36 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         _export(resolved, opened, final)
     info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _lay_outputs(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> loop.Outputs:
+    """Says where results go, but for sample pictures."""
+    events = opened.folder("tensorboard", "gan")
+    return loop.Outputs(
+        checkpoints=opened.folder("checkpoints", "gan"),
+        writer_options={
+            "path": opened.metrics,
+            "tensorboard_dir": events if resolved.tensorboard else None,
+            "wandb": resolved.wandb,
+            "primary": opened.primary,
+        },
+        draw_samples=lambda state, kimg: {},
+        saved=opened.copy,
+        profile=events if resolved.gan.profile_iterations else None,
+    )
+
+
+def _load_frames(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> frame_table.FrameTable:
+    return frame_table.load_split(
+        prepare_data.dataset_folder(opened),
+        "train",
+        cache_limit_mb=resolved.data.cache_limit_mb,
+        skip_damaged=resolved.data.skip_damaged,
+    )
 
 
 def _export(

@@ -80,6 +80,7 @@ class Damaged:
                 return frame
 
     def _add(self, frame: int, error: errors.DataFormatError) -> None:
+        """Counts a frame once, and tells of it; raises its error where there are too many."""
         with self._lock:
             if frame in self._frames:
                 return

@@ -72,7 +72,7 @@ def main(arguments: str) -> None:
     Args:
       arguments: What `_Apart` passes on.
     """
-    from jaxlib import _jax  # type: ignore[attr-defined]
+    from jax._src.lib import _jax
 
     asked = json.loads(arguments)
     service = _jax.get_distributed_runtime_service(

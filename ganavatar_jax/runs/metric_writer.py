@@ -212,7 +212,7 @@ def _drop_beyond(path: pathlib.Path, stage: str, last_step: int) -> None:
 def _open_wandb(project: str, folder: pathlib.Path, stage: str) -> Any:
     """Opens the run of this folder, the same one after a resume; all its stages share it."""
     try:
-        import wandb  # optional
+        import wandb  # type: ignore[import-not-found]  # optional
     except ImportError as error:
         raise errors.MissingDependencyError(
             f'wandb="{project}" needs Weights & Biases: pip install "ganavatar-jax[wandb]", or '

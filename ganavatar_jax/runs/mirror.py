@@ -98,6 +98,7 @@ class Mirror:
         return True
 
     def _push(self) -> None:
+        """Sends what is new, then the index, then deletes what the index no longer names."""
         found = dict(self._list())
         changed = [name for name, mark in found.items() if self._copied.get(name) != mark]
         gone = self._copied.keys() - found.keys()

@@ -182,6 +182,7 @@ class Guard:
         )
 
     def _guess(self, what: str, step: int, state: PyTree) -> str:
+        """Names the likeliest cause: losses before, the state now and the moment tell it."""
         risen = [
             f"{name} rose from {seen[0]:.3g} to {seen[-1]:.3g}"
             for name, seen in self._losses.items()
