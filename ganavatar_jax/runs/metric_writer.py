@@ -62,6 +62,8 @@ class MetricWriter:
         self._wandb = None
         if not primary:
             return
+        if wandb:
+            self._wandb = _open_wandb(wandb, self.path.parent, stage)
         last = -1 if resumed_step is None else resumed_step
         _drop_beyond(self.path, stage, last)
         try:
@@ -70,8 +72,6 @@ class MetricWriter:
             raise files.write_error(self.path, error) from error
         if tensorboard_dir is not None:
             self._tensorboard = _open_tensorboard(tensorboard_dir, purge_step=last + 1)
-        if wandb:
-            self._wandb = _open_wandb(wandb, self.path.parent, stage)
 
     def write(self, step: int, *, kimg: float, metrics: Mapping[str, Any]) -> None:
         """Appends one line; the arrays among the metrics are fetched from the devices.
