@@ -25,7 +25,12 @@ LENGTH_OPTIONS = (
     "gan.profile_iterations",
 )
 RATE_OPTIONS = ("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma")
-COMPUTING_OPTIONS = ("gan.microbatch", "generator.render.ray_chunk", "data.cache_limit_mb")
+COMPUTING_OPTIONS = (
+    "gan.microbatch",
+    "gan.memory_gib",
+    "generator.render.ray_chunk",
+    "data.cache_limit_mb",
+)
 
 # Where files of the estimator are does not matter, nor how many threads read.
 _ESTIMATOR_PLACES = (

@@ -13,18 +13,19 @@ from jax.experimental import multihost_utils
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.core.arrays import Int
-from ganavatar_jax.metrics import lpips
 from ganavatar_jax.runs import divergence, metric_writer, progress
 from ganavatar_jax.training import (
     checkpoints,
     ema,
     gan_config,
     gan_step,
+    memory,
     parallel,
     phase_config,
     profiling,
     schedules,
     state,
+    step_inputs,
 )
 from ganavatar_jax.training.step_inputs import Program
 
@@ -207,6 +208,14 @@ def train(
     config = options.gan
     options.check_devices(layout.mesh.size, layout.backend)
     fresh = jax.eval_shape(initial)
+    options, told = memory.settle_microbatch(
+        options,
+        fresh,
+        schedule_at(config, current_images=0.0, condition_on_camera=options.g.condition_on_camera),
+        devices=layout.mesh.size,
+    )
+    if jax.process_index() == 0:
+        print(f"{STAGE}: {told}", flush=True)
     with checkpoints.Checkpoints(outputs.checkpoints) as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
         start = 0
@@ -293,8 +302,7 @@ class Runner:
         self._options, self._layout, self._labels = options, layout, labels
         self._read_filmed = read_filmed
         gan = options.gan
-        uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
-        self._lpips = lpips.load_params("alex") if uses_lpips else None
+        self._lpips = step_inputs.load_lpips(gan)
         self._steps: dict[tuple[str, int], parallel.Step] = {}
         self._adapt = parallel.make_step(
             functools.partial(gan_step.adapt_augmentation, options=options), layout=layout
