@@ -28,6 +28,7 @@ RATE_OPTIONS = ("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma
 COMPUTING_OPTIONS = (
     "gan.microbatch",
     "gan.memory_gib",
+    "gan.reconstruction.truth_limit_mb",
     "generator.render.ray_chunk",
     "data.cache_limit_mb",
 )

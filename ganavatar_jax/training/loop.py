@@ -26,6 +26,7 @@ from ganavatar_jax.training import (
     schedules,
     state,
     step_inputs,
+    truth,
 )
 from ganavatar_jax.training.step_inputs import Program
 
@@ -44,7 +45,8 @@ class Batches(Protocol):
     def __next__(self) -> dict[str, np.ndarray]:
         """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process.
 
-        Where images reach beyond what was filmed, "filmed" u8 [b h w] says where.
+        "number" [b], if it is there, tells the places of frames in `labels`. Where images reach
+        beyond what was filmed, "filmed" u8 [b h w] says where.
         """
         ...
 
@@ -303,6 +305,9 @@ class Runner:
         self._read_filmed = read_filmed
         gan = options.gan
         self._lpips = step_inputs.load_lpips(gan)
+        self._truth = truth.make(
+            gan.reconstruction, self._lpips, frames=len(labels), side=options.g.img_resolution
+        )
         self._steps: dict[tuple[str, int], parallel.Step] = {}
         self._adapt = parallel.make_step(
             functools.partial(gan_step.adapt_augmentation, options=options), layout=layout
@@ -324,7 +329,8 @@ class Runner:
 
         Args:
           current: State as the compiled steps take it; it ends here.
-          frames: This process's {"image", "label25"}, and "filmed" where not all of it is.
+          frames: This process's {"image", "label25"}, "filmed" where not all of it is, and
+            "number" where what is seen of them may be remembered.
           iteration: 0-based iteration.
 
         Returns:
@@ -333,6 +339,9 @@ class Runner:
         options, layout = self._options, self._layout
         names = {"image_u8": "image", "label25": "label25", "filmed": "filmed"}
         shared = layout.place_batch({k: frames[v] for k, v in names.items() if v in frames})
+        if self._truth is not None and "number" in frames:
+            seen = self._truth.of(frames["number"], frames)
+            shared |= layout.place_samples({"truth": seen})
         keys = self._keys(self._root, layout.place_replicated(np.int32(iteration)))
         images = iteration * options.gan.batch_size
         resolution, moving, still = self._numbers(images)
