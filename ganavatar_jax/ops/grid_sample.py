@@ -34,10 +34,13 @@ def sample_planes(
 @jax.custom_vjp
 def _interpolate(planes: Array, position: Array) -> Array:
     """Sums the four texels around each position, weighted, over all planes."""
+    total = position.shape[0] * position.shape[2]
     return jax.lax.platform_dependent(
         planes,
         position,
-        cpu=functools.partial(_collect, points=blocks.CPU_POINTS),
+        # A loop's inputs are in memory, whereas XLA on CPUs would else compute a texel anew, from
+        # what the planes are made of, at each of its readings: two blocks at least.
+        cpu=functools.partial(_collect, points=min(blocks.CPU_POINTS, -(-total // 2))),
         default=functools.partial(_collect, points=blocks.DEVICE_POINTS),
     )
 
@@ -46,11 +49,9 @@ def _collect(planes: Array, position: Array, *, points: int) -> Array:
     """Interpolates block by block.
 
     Rows of a matrix are read one by one, so that XLA fuses reading, weighing and summing and writes
-    the sum alone. There are two blocks at least: a loop's inputs are in memory, whereas XLA on CPUs
-    would else compute a texel anew, from what the planes are made of, at each of its readings.
+    the sum alone.
     """
     flat, shape = _flatten(planes), planes.shape
-    total = position.shape[0] * position.shape[2]
 
     def read(position: Array) -> Array:
         index, weight = _find_texels(position, shape), _weigh_texels(position, shape)
@@ -61,7 +62,7 @@ def _collect(planes: Array, position: Array, *, points: int) -> Array:
         ]
         return functools.reduce(jnp.add, parts)
 
-    found = jax.lax.map(read, _split_points(position, min(points, -(-total // 2))))
+    found = jax.lax.map(read, _split_points(position, points))
     return blocks.join(found, position.shape[2])
 
 

@@ -1,7 +1,6 @@
 """What the perceptual loss sees of real images is remembered as it would be computed."""
 
 import importlib.util
-import types
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import pytest
 
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import generator
-from ganavatar_jax.training import recon_step, reconstruction_config, truth
+from ganavatar_jax.training import recon_step, reconstruction_config, step_inputs, truth
 from helpers import compiled, tiny_gan
 
 pytestmark = pytest.mark.skipif(
@@ -35,7 +34,7 @@ def frames():
 
 def test_the_loss_is_the_same_with_what_is_remembered(alex, frames):
     shown = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (3, _SIDE, _SIDE, 3)), jnp.float32)
-    program = types.SimpleNamespace(resolution=16, lpips_params=alex)
+    program = step_inputs.Program("recon", tiny_gan.CONFIG, 16, lpips_params=alex)
 
     @jax.jit
     def compare(part):
@@ -43,7 +42,7 @@ def test_the_loss_is_the_same_with_what_is_remembered(alex, frames):
         out = generator.GeneratorOutput(shown, shown[:, ::2, ::2], blank, blank)
         return recon_step._compare(out, part, _OPTIONS, program)
 
-    part = {"image_u8": frames["image"], "label25": frames["label25"]}
+    part = {"image_u8": jnp.asarray(frames["image"]), "label25": jnp.asarray(frames["label25"])}
     with compiled.quickly():
         seen = truth.Truth(_OPTIONS, alex).of(np.arange(3), frames)
         assert seen.shape == (3, _FLOATS)
