@@ -46,6 +46,10 @@ class ReconstructionConfig:
       camera_weight: How strongly the learned latent is kept from telling the camera: a probe learns
         to read the camera's direction off it, and its gradient reaches the encoder reversed and
         times this; 0 switches it off.
+      unseen_interval: Every so many iterations the generator is also held to what the base makes of
+        this person from sides that the capture never shows; 0 never does. Needs a start whose
+        encoder tells who somebody is.
+      unseen_count: How many such pictures are made.
     """
 
     encoder: encoder_config.EncoderConfig = dataclasses.field(
@@ -68,6 +72,8 @@ class ReconstructionConfig:
     truth_limit_mb: int = 1024
     uniformity_weight: float = 0.0
     camera_weight: float = 0.0
+    unseen_interval: int = 0
+    unseen_count: int = 256
 
     def __post_init__(self) -> None:
         learned = self.encoder.identity == "learned"
@@ -78,6 +84,11 @@ class ReconstructionConfig:
             )
         if self.truth_limit_mb < 0:
             raise ValueError(f"truth_limit_mb must not be negative; got {self.truth_limit_mb}.")
+        if self.unseen_interval < 0 or self.unseen_count < 1:
+            raise ValueError(
+                "unseen_interval must be at least 0, unseen_count at least 1; got "
+                f"{self.unseen_interval} and {self.unseen_count}."
+            )
         if self.warmup_iterations < -1:
             raise ValueError(
                 f"warmup_iterations must be -1 (all) or at least 0; got {self.warmup_iterations}."
