@@ -4,9 +4,6 @@
 without draws the samples are deterministic midpoints.
 """
 
-import functools
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
@@ -145,8 +142,8 @@ def to_order(values: Float[Array, "*b s"], rank: Int[Array, "*b s"]) -> Float[Ar
     count = values.shape[-1]
     if count > _TABLE_LIMIT:
         return jnp.take_along_axis(values, jnp.argsort(rank, axis=-1), axis=-1)
-    places = jnp.arange(count).reshape((1,) * (values.ndim - 1) + (count,))
-    return _pick(values, lambda j: rank[..., j : j + 1] == places)
+    places = jnp.arange(count).reshape((1,) * (values.ndim - 1) + (count, 1))
+    return jnp.sum(jnp.where(rank[..., None, :] == places, values[..., None, :], 0.0), axis=-1)
 
 
 @jax.custom_vjp
@@ -180,13 +177,5 @@ def _take(values: Array, index: Array) -> Array:
     count = values.shape[-1]
     if count > _TABLE_LIMIT:
         return jnp.take_along_axis(values, index, axis=-1)
-    return _pick(values, lambda j: index == j)
-
-
-def _pick(values: Array, chosen: Callable[[int], Array]) -> Array:
-    """Sums, over the samples j of a ray, the values where they are chosen.
-
-    Term by term, which XLA fuses; a sum over a table is written out first on CPUs.
-    """
-    parts = [jnp.where(chosen(j), values[..., j : j + 1], 0.0) for j in range(values.shape[-1])]
-    return functools.reduce(jnp.add, parts)
+    places = jnp.arange(count).reshape((1,) * (values.ndim - 1) + (1, count))
+    return jnp.sum(jnp.where(index[..., None] == places, values[..., None, :], 0.0), axis=-1)
