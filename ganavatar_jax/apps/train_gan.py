@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +20,14 @@ from ganavatar_jax.apps import (
     prepare_data,
     weights,
 )
-from ganavatar_jax.core import errors, images, rng
+from ganavatar_jax.core import errors, files, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import discriminator, encoder, generator
+from ganavatar_jax.metrics import lpips
+from ganavatar_jax.models import discriminator, encoder, face_reader, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import environment, run_dir
-from ganavatar_jax.training import loop, parallel, recon_step, state
+from ganavatar_jax.runs import divergence, environment, progress, run_dir, together
+from ganavatar_jax.training import loop, parallel, recon_step, state, unseen
 
 STAGE = loop.STAGE
 _FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
@@ -45,7 +47,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
     """
-    with experiment.hold_run(config, workdir) as (resolved, opened):
+    with experiment.hold_run(config, workdir, shared=True) as (resolved, opened):
         train(resolved, opened)
 
 
@@ -94,53 +96,86 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     """
     begun = completeness.begin(STAGE, resolved, opened)
     verdict = completeness.judge(STAGE, resolved, opened)
-    if verdict.stands:
-        print(f"{STAGE}: complete")
+    if together.tell(verdict.stands):
+        if opened.primary:
+            print(f"{STAGE}: complete")
         return
     layout = lay_out(resolved)
     earlier_training.settle(begun, verdict, opened)
-    gan = resolved.gan
-    table = frame_table.load_split(
-        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
-    )
-    batches = frame_table.make_batches(
-        table,
-        batch_size=gan.batch_size // jax.process_count(),
-        seed=gan.seed,
-        mirror=resolved.data.mirror,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    gan, table = resolved.gan, _load_frames(resolved, opened)
+    batches = _batches(resolved, table)
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
+    start = _load_start(resolved)
+    encoder_variables = _make_encoder(resolved, start, table) if gan.reconstruct else None
+    outputs = _lay_outputs(resolved, opened)
     final = loop.train(
-        _initial(resolved, table),
+        _initial(resolved, start, encoder_variables),
         batches,
         labels,
         options=resolved.gan_step,
         layout=layout,
-        outputs=loop.Outputs(
-            checkpoints=opened.folder("checkpoints", "gan"),
-            writer_options={
-                "path": opened.metrics,
-                "tensorboard_dir": opened.folder("tensorboard", "gan")
-                if resolved.tensorboard
-                else None,
-                "primary": opened.primary,
-            },
+        outputs=dataclasses.replace(
+            outputs,
             draw_samples=_sample_drawer(resolved, opened, table),
-            profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
             facts=earlier_training.note(begun),
         ),
         read_filmed=None
         if table.filmed is None
         else functools.partial(frame_table.read_filmed, table),
+        views=_views(resolved, opened, start, encoder_variables, table),
     )
     if opened.primary:
         _export(resolved, opened, final)
     info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _lay_outputs(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> loop.Outputs:
+    """Says where results go, but for sample pictures."""
+    events = opened.folder("tensorboard", "gan")
+    return loop.Outputs(
+        checkpoints=opened.folder("checkpoints", "gan"),
+        writer_options={
+            "path": opened.metrics,
+            "tensorboard_dir": events if resolved.tensorboard else None,
+            "wandb": resolved.wandb,
+            "primary": opened.primary,
+        },
+        draw_samples=lambda state, kimg: {},
+        saved=opened.copy,
+        profile=events if resolved.gan.profile_iterations else None,
+    )
+
+
+def _load_frames(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> frame_table.FrameTable:
+    return frame_table.load_split(
+        prepare_data.dataset_folder(opened),
+        "train",
+        cache_limit_mb=resolved.data.cache_limit_mb,
+        skip_damaged=resolved.data.skip_damaged,
+    )
+
+
+def _batches(
+    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
+) -> loop.Batches:
+    """Starts this process's stream of batches."""
+    gan = resolved.gan
+    return frame_table.make_batches(
+        table,
+        batch_size=gan.batch_size,
+        seed=gan.seed,
+        mirror=resolved.data.mirror,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        skip_damaged=resolved.data.skip_damaged,
+    )
 
 
 def _export(
@@ -160,20 +195,82 @@ def _export(
     )
 
 
-def _initial(
-    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
-) -> Callable[[], state.GanState]:
-    """Loads and fits what a fresh start needs; the rest may run under eval_shape."""
+def _load_start(resolved: experiment_config.ExperimentConfig) -> weights.Start | None:
     gan = resolved.gan
-    start = None
-    if gan.init:
-        start = weights.load_start(
-            gan.init,
-            resolved.generator,
-            resolved.discriminator,
-            e=gan.reconstruction.encoder if gan.reconstruct else None,
+    if not gan.init:
+        return None
+    return weights.load_start(
+        gan.init,
+        resolved.generator,
+        resolved.discriminator,
+        e=gan.reconstruction.encoder if gan.reconstruct else None,
+    )
+
+
+def _views(
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+    start: weights.Start | None,
+    e: dict[str, Any] | None,
+    table: frame_table.FrameTable,
+) -> unseen.Views | None:
+    """Makes the pictures of what was never seen, or takes those that this run has made."""
+    gan, g = resolved.gan, resolved.generator
+    if not gan.reconstruction.unseen_interval or not gan.reconstruct:
+        return None
+    if start is None or start.e is None or e is None:
+        raise errors.ConfigError(
+            "gan.reconstruction.unseen_interval fills in sides from the start that gan.init names, "
+            f"and needs its encoder; got gan.init={gan.init!r} without one. Set it to 0."
         )
-    e = _make_encoder(resolved, start, table) if gan.reconstruct else None
+    rows = unseen.spread_frames(len(table.frame_id))
+    image_u8, label25 = table.image[rows], table.label25[rows]
+    made_from = hashlib.sha256(image_u8.tobytes() + table.label25.tobytes())
+    made_from.update(f"{gan.init} {gan.seed} {gan.reconstruction.unseen_count}".encode())
+    path = opened.folder("checkpoints") / "unseen.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["made_from"]) == made_from.hexdigest():
+                return unseen.Views(stored["image_u8"], stored["label25"])
+    cameras25 = unseen.choose_cameras(
+        table.label25, count=gan.reconstruction.unseen_count, seed=gan.seed
+    )
+    if not len(cameras25):
+        return None
+    print(f"{STAGE}: looking for this person in {gan.init}, to fill in what was not seen")
+    shown = images.from_u8(jnp.asarray(image_u8))
+    told = face_reader.read(start.e["buffers"]["reader"], shown, jnp.asarray(label25))
+    size = gan.reconstruction.encoder.face_dim
+    z = jnp.concatenate([jnp.mean(told, axis=0)[:size], e["buffers"]["identity"]])
+    net = lpips.load_params("alex") if gan.reconstruction.lpips_weight else None
+    with progress.Progress(unseen.STEPS, unit="step", title="find person", every_s=10) as bar:
+        w = unseen.find_person(
+            start.g,
+            z,
+            image_u8,
+            label25,
+            g,
+            seed=gan.seed,
+            lpips_params=net,
+            progress=lambda done, _: bar.update(done - bar.done),
+        )
+        bar.update(unseen.STEPS - bar.done)
+    views = unseen.imagine(start.g, w, cameras25, g)
+    if opened.primary:
+        with files.atomic_path(path) as temporary:
+            np.savez(temporary, **views._asdict(), made_from=made_from.hexdigest())
+        sheet = media.tile_sheet(views.image_u8[: 4 * _SAMPLE_COLUMNS], columns=_SAMPLE_COLUMNS)
+        media.save_png(opened.folder("samples", "gan") / "unseen.png", sheet)
+    return views
+
+
+def _initial(
+    resolved: experiment_config.ExperimentConfig,
+    start: weights.Start | None,
+    e: dict[str, Any] | None,
+) -> Callable[[], state.GanState]:
+    """Makes the state of a fresh start; may run under eval_shape."""
+    gan = resolved.gan
     options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
     adams = gan.g_adam, gan.d_adam
 
@@ -255,15 +352,36 @@ def _sample_drawer(
         ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
         return generator.synthesize(g, ws, label, g_config).image
 
-    def draw_samples(current: state.GanState, kimg: float) -> None:
+    spread = _spread_measure(g_config.img_resolution)
+
+    def draw_samples(current: state.GanState, kimg: float) -> dict[str, float]:
         g = jax.tree.map(np.asarray, current.g_ema)
         tiles = np.concatenate([images.to_u8(draw(g, row)) for row in rows])
         if opened.primary:
             name = f"{round(kimg * 1000):08d}_images.png"
             grid = media.tile_sheet(tiles, columns=_SAMPLE_COLUMNS)
             media.save_png(opened.folder("samples", "gan") / name, grid)
+        return {divergence.GanWatch.SPREAD: spread(tiles[:_SAMPLE_COLUMNS])}
 
     return draw_samples
+
+
+def _spread_measure(side: int) -> Callable[[np.ndarray], float]:
+    """Makes what measures how far samples are from each other: LPIPS, or pixels where too small."""
+    if side < lpips.MIN_SIDE_PX:
+        return lambda tiles: float(np.mean(np.std(tiles / 127.5, axis=0)))
+    params = lpips.load_params("alex")
+
+    @jax.jit
+    def measure(tiles: jax.Array) -> jax.Array:
+        features = lpips.unit_features(params, images.from_u8(tiles), net="alex")
+        rows = [
+            lpips.distance(params, tuple(f[i : i + 1] for f in features), features)
+            for i in range(len(tiles))
+        ]
+        return jnp.sum(jnp.stack(rows)) / (len(rows) * (len(rows) - 1))  # without itself: 0
+
+    return lambda tiles: float(measure(tiles))
 
 
 def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object]:
