@@ -12,7 +12,7 @@ DEV    := $(VENV)/.installed-dev
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures smoke bench check \
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-web smoke bench check \
         lock format dist clean
 
 help:  ## list the targets
@@ -59,6 +59,12 @@ test-attack: $(DEV)  ## hostile files
 
 test-captures: $(DEV)  ## readers of all layouts, alignment, broken captures
 	$(PYTEST) -m captures
+
+test-web: $(DEV) runs/quickstart/stages/render.json  ## the quickstart's page in a browser (apt install chromium libegl1 libgles2)
+	$(PY) -m pytest -m web
+
+runs/quickstart/stages/render.json: | $(CORE)
+	$(MAKE) --no-print-directory quickstart
 
 smoke: $(DEV)  ## every config's :smoke variant through the command line
 	@set -e; for config in configs/*.py; do \

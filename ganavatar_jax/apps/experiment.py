@@ -28,6 +28,7 @@ CHANGEABLE = (
     "evaluation.*",
     "render.*",
     "drive.*",
+    "export_web.*",
     "devices.*",
     "parallel",
     "compile_cache",

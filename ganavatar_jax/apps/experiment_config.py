@@ -202,6 +202,38 @@ class DriveConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportWebConfig:
+    """What the page of the export_web task holds.
+
+    Attributes:
+      components: Most principal components of the planes.
+      max_mb: Largest size of the page, 10^6 bytes; components are left out until it fits.
+      full_px: Rays along a side of the picture when nothing moves.
+      title: Name on the page; empty takes the run folder's.
+      face_script: Address of a script of yours that reads the webcam, and the only one that the
+        page may ask; empty lets it ask none, and the user choose a file. See docs/web.md.
+    """
+
+    components: int = 32
+    max_mb: float = 15.0
+    full_px: int = 256
+    title: str = ""
+    face_script: str = ""
+
+    def __post_init__(self) -> None:
+        if self.components < 1 or not 0.0 < self.max_mb <= 500.0 or not 16 <= self.full_px <= 2048:
+            raise ValueError(
+                "components must be at least 1, max_mb lie above 0, at most 500, full_px in "
+                f"16..2048; got {self.components}, {self.max_mb} and {self.full_px}."
+            )
+        if self.face_script and not self.face_script.startswith(("https://", "http://")):
+            raise ValueError(
+                "face_script must be an address that begins with https:// or http://; got "
+                f"{self.face_script!r}. Leave it empty to choose a local file in the browser."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """All sections of a config file.
 
@@ -216,6 +248,7 @@ class ExperimentConfig:
       evaluation: Which codes drive the held-out frames, and what is measured.
       render: Turntable and expression sheet.
       drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      export_web: The page of a finished avatar (--task=export_web).
       devices: Virtual CPU devices, several processes, how networks multiply.
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
@@ -232,6 +265,7 @@ class ExperimentConfig:
     evaluation: EvaluationConfig
     render: RenderTaskConfig
     drive: DriveConfig = dataclasses.field(default_factory=DriveConfig)
+    export_web: ExportWebConfig = dataclasses.field(default_factory=ExportWebConfig)
     devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
     parallel: backends.Backend = "jit"
     compile_cache: bool = True

@@ -37,6 +37,7 @@ TASKS = {
     "evaluate": Entry("evaluate:run", "held-out frames are reenacted, measured and compared"),
     "render": Entry("render:run", "a turntable video and a sheet of expressions"),
     "drive": Entry("drive:run", "a finished avatar is driven by another video, pictures or codes"),
+    "export_web": Entry("export_web:run", "a finished avatar as one HTML file for any browser"),
 }
 
 

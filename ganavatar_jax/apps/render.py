@@ -139,26 +139,39 @@ def _expression_sheet(
     person: avatar.Avatar, config: experiment_config.RenderTaskConfig
 ) -> np.ndarray:
     """Shows `sheet_codes` of the most lively coefficients, or of those asked for."""
-    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     unknown = [name for name in config.coefficients if name not in person.names]
     if unknown:
         raise errors.ConfigError(
             f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
             f"avatar; got {', '.join(unknown)}."
         )
-    groups = {name: [name] for name in config.coefficients} or _sides_together(person.names)
-    columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
-    order = sorted(columns, key=lambda label: -std[columns[label]].mean())[:_SHEET_ROWS]
+    columns = {name: [person.names.index(name)] for name in config.coefficients}
+    columns = columns or dict(lively_columns(person)[:_SHEET_ROWS])
     steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
     rows = []
-    for label in config.coefficients or order:
+    for moved in columns.values():
         # What is asked for is shown: no limit.
-        w = person.encode(sheet_codes(person, columns[label], steps), limit=None)
+        w = person.encode(sheet_codes(person, moved, steps), limit=None)
         rows.append(person.render(w, person.frontal_label25))
     stacked = np.stack(rows)
     unit = "" if person.code_std is None else " std"
     pictures = {f"{step:+.1f}{unit}": stacked[:, i] for i, step in enumerate(steps)}
-    return media.contact_sheet(pictures, row_labels=tuple(config.coefficients or order))
+    return media.contact_sheet(pictures, row_labels=tuple(columns))
+
+
+def lively_columns(person: avatar.Avatar) -> list[tuple[str, list[int]]]:
+    """Lists what can be moved, the liveliest first, left and right together.
+
+    Args:
+      person: The avatar.
+
+    Returns:
+      Label and columns of the code.
+    """
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
+    groups = _sides_together(person.names)
+    columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
+    return sorted(columns.items(), key=lambda item: -std[item[1]].mean())
 
 
 def _sides_together(names: Sequence[str]) -> dict[str, list[str]]:

@@ -219,6 +219,16 @@ def test_a_source_that_cannot_drive_leaves_what_was_there(
     assert snapshot(driven / "samples") == before
 
 
+def test_a_finished_avatar_becomes_a_page(driven, repo_root):
+    before = snapshot(driven / "checkpoints")
+    assert main.main(command(repo_root, driven, "--task=export_web")) == 0
+    page = (driven / "samples" / "web" / "avatar.html").read_text()
+    assert len(page) < 15e6
+    report = json.loads((driven / "samples" / "web" / "avatar.json").read_text())
+    assert report["worst_psnr_db"] > 20.0
+    assert snapshot(driven / "checkpoints") == before
+
+
 def test_an_avatar_that_is_not_finished_is_not_driven(repo_root, tmp_path, capsys):
     assert main.main(drive(repo_root, tmp_path / "run", "package:actor")) == 2
     assert "--task=train_mapping" in capsys.readouterr().err
