@@ -84,7 +84,7 @@ def print_gains(run: Run, gains: list[float]) -> None:
     for gain in gains:
         options = dataclasses.replace(run.config.evaluation, driver_gain=gain)
         statistics = evaluate.driver_statistics(codes, options)
-        shown = run.avatar.render(run.avatar.encode(codes, statistics=statistics), label25)
+        shown = run.avatar.render(run.avatar.encode(codes, statistics=statistics), label25).image
         error = np.mean(np.square(shown / 255.0 - truth / 255.0), axis=(1, 2, 3))
         places = [
             float(np.nanmean(face_regions.psnr(shown, truth, label25, face_regions.REGIONS[place])))

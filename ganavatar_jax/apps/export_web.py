@@ -324,7 +324,7 @@ def pack_avatar(
     center = np.zeros(width) if statistics is None else normalizer.apply(statistics.mean)
     reach = np.full(width, 1e9) if statistics is None else _LIMIT * statistics.normalized_std
     block, hidden_groups = web_page.decoder_block(
-        generator.decoder_layers(person.g, person.g_config)
+        generator.decoder_layers(dict(person.g), person.g_config)
     )
     layers = person.mapping["network"]
     small = {
@@ -348,7 +348,7 @@ def pack_avatar(
         **{f"hidden.{i}.{part}": layers[str(i)][part] for i in range(len(layers))
            for part in ("weight", "bias")},
     }  # fmt: skip
-    tensors = {name: np.asarray(value, np.float32) for name, value in small.items()}
+    tensors: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in small.items()}
     tensors["planes_mean"] = web_page.texels(basis.mean).astype(np.float16)
     tensors["planes_components"] = web_page.texels(basis.components)
     tensors["occupancy"] = copy.occupied.astype(np.uint8) * np.uint8(255)

@@ -71,7 +71,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     )
     statistics = evaluate.driver_statistics(codes, resolved.evaluation)
     driven = person.encode(codes[np.arange(config.frames) % len(codes)], statistics=statistics)
-    turning = person.render(driven, labels)
+    turning = person.render(driven, labels).image
     media.write_video(
         folder / "turntable.mp4",
         (media.upscale(frame, min_side_px=256) for frame in turning),
@@ -79,7 +79,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     )
     neutral = np.repeat(person.encode(person.neutral_code[None]), _TURN_VIEWS, axis=0)
     views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
-    around = person.render(neutral, views)
+    around = person.render(neutral, views).image
     media.save_png(folder / "all_around.png", media.contact_sheet(_side_captions(views, around)))
     media.save_png(folder / "expressions.png", _expression_sheet(person, config))
     completeness.finish(begun, resolved, opened, {"frames": config.frames})
@@ -152,7 +152,7 @@ def _expression_sheet(
     for moved in columns.values():
         # What is asked for is shown: no limit.
         w = person.encode(sheet_codes(person, moved, steps), limit=None)
-        rows.append(person.render(w, person.frontal_label25))
+        rows.append(person.render(w, person.frontal_label25).image)
     stacked = np.stack(rows)
     unit = "" if person.code_std is None else " std"
     pictures = {f"{step:+.1f}{unit}": stacked[:, i] for i, step in enumerate(steps)}

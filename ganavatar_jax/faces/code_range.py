@@ -71,12 +71,12 @@ class CodeRange:
         return np.where(outside[:, None], moved, normalized).astype(np.float32)
 
     @property
-    def _tree(self) -> spatial.cKDTree:
+    def _tree(self) -> spatial.KDTree:
         if "tree" not in self._built:
-            self._built["tree"] = spatial.cKDTree(self.seen)
+            self._built["tree"] = spatial.KDTree(self.seen)
         return self._built["tree"]
 
-    _built: dict[str, spatial.cKDTree] = dataclasses.field(
+    _built: dict[str, spatial.KDTree] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -97,7 +97,7 @@ def fit(normalized: Float[np.ndarray, "n k"]) -> CodeRange:
     neighbors = min(NEIGHBORS, len(codes) - 1)
     if neighbors < 1:
         raise ValueError(f"a range needs at least two codes; got {len(codes)}. Sample more pairs.")
-    distances, _ = spatial.cKDTree(codes).query(codes, k=neighbors + 1)
+    distances, _ = spatial.KDTree(codes).query(codes, k=neighbors + 1)
     unit = float(np.quantile(distances[:, 1:].mean(axis=1), _USUAL))
     if not unit > 0.0:
         raise ValueError("all codes are alike, which is no range. Sample more pairs.")

@@ -44,9 +44,9 @@ def find(
     """
     raw = density.reshape((cells, _POINTS_A_SIDE) * 3)
     highest = raw.max(axis=(1, 3, 5))
-    occupied = np.logaddexp(0.0, highest - 1.0) > threshold
-    occupied = ndimage.binary_dilation(occupied, np.ones((3, 3, 3), bool))
-    elsewhere = highest[~occupied]
+    stops = np.logaddexp(0.0, highest - 1.0) > threshold
+    occupied = np.asarray(ndimage.binary_dilation(stops, np.ones((3, 3, 3), bool)))
+    elsewhere = highest[np.logical_not(occupied)]
     return occupied, float(np.median(elsewhere)) if elsewhere.size else -10.0
 
 
@@ -97,7 +97,7 @@ def used_texels(
         step = cells // side
         shown = seen.reshape(-1, side, step, side, step).any(axis=(2, 4))
     # Interpolation reaches one texel further.
-    return ndimage.binary_dilation(shown, np.ones((1, 3, 3), bool))
+    return np.asarray(ndimage.binary_dilation(shown, np.ones((1, 3, 3), bool)))
 
 
 def mask_density(

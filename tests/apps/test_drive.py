@@ -254,7 +254,7 @@ def test_codes_drive_the_avatar_and_are_kept(person, tmp_path):
     mended, found = drive_codes.prepare(codes, times_s=np.arange(11) / 10, sigma_s=0.0)
     mean, spread = drive_codes.statistics(mended[found], person, resolve())
     w = person.encode(mended, statistics=(mean, spread))
-    expected = person.render(w, np.tile(person.frontal_label25, (11, 1)))
+    expected = person.render(w, np.tile(person.frontal_label25, (11, 1))).image
     side = frames[0].shape[0] // expected.shape[1]
     for frame, image in zip(frames, expected, strict=True):
         small = frame.reshape(image.shape[0], side, image.shape[1], side, 3).mean(axis=(1, 3))

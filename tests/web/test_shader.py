@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ganavatar_jax.apps import export_web
 from ganavatar_jax.core import images
 from ganavatar_jax.geometry import cameras, trajectories
-from helpers import gles, tiny_gan, tiny_pages, web
+from helpers import compiled, gles, tiny_gan, tiny_pages, web
 
 pytestmark = pytest.mark.web
 
@@ -38,7 +39,8 @@ console.log(JSON.stringify({ fragment, texels: Array.from(texels) }));
 )
 def test_the_shader_draws_what_the_renderer_computes(render, tmp_path):
     person = tiny_pages.make_person(**render)
-    page = tiny_pages.export(tmp_path, person)
+    with compiled.quickly():
+        page = tiny_pages.export(tmp_path, person)
     tensors, info, packed = web.carried(page)
     (tmp_path / "packed.txt").write_text(packed)
     code = tiny_pages.CODES[35]
@@ -61,11 +63,18 @@ def test_the_shader_draws_what_the_renderer_computes(render, tmp_path):
         bounds=bounds,
         side=side,
     )
-    planes = texels[:, 1:-1, 1:-1][None]
+    planes = jnp.asarray(texels[:, 1:-1, 1:-1][None])
     copy = export_web.Copy(None, tensors["occupancy"] > 0, info["empty_density"])
-    expected = images.to_u8(
-        export_web.render_copy(dict(person.g), person.g_config, copy, planes, label25[None])
-    )[0]
+    with compiled.quickly():
+        raw = compiled.run(
+            export_web.render_copy,
+            dict(person.g),
+            person.g_config,
+            copy,
+            planes,
+            jnp.asarray(label25[None]),
+        )
+    expected = images.to_u8(raw)[0]
     assert expected.std() > 5.0
     # Half precision of the planes, and rays that miss the cube, which are empty in the page.
     apart = np.abs(drawn.astype(int) - expected).max(axis=-1)
