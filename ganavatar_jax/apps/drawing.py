@@ -77,6 +77,8 @@ class Drawer:
         w, label25 = arrays
         one = bool((w == w[:1]).all())
         planes = self._keep_planes(w[:1]) if one else self._program("planes")(dict(self.g), w)
+        # Not inside of the program, which would be another one.
+        planes = jnp.broadcast_to(planes, (len(w), *planes.shape[1:]))
         image, alpha, depth = self._program("draw")(dict(self.g), planes, w, label25)
         return images.to_u8(image), np.asarray(alpha), np.asarray(depth)
 
@@ -110,8 +112,7 @@ def _draw(
     label25: Array,
     config: generator_config.GeneratorConfig,
 ) -> tuple[Array, Array, Array]:
-    """Renders planes, one for each camera or one for all; alpha and depth as large as the image."""
-    planes = jnp.broadcast_to(planes, (len(label25), *planes.shape[1:]))
+    """Renders planes; alpha and depth become as large as the image."""
     out = generator.render_planes(g, planes, generator.broadcast(w, config), label25, config)
     side = out.image.shape[1]
     alpha = resize.resize(out.opacity[..., None], side)[..., 0]
@@ -119,3 +120,25 @@ def _draw(
     # The nearest ray's: a mean over the outline would lie in the air.
     depth = jax.image.resize(depth, (len(label25), side, side), method="nearest")
     return out.image, jnp.clip(alpha, 0.0, 1.0), depth
+
+
+def draw_frame(
+    g: dict[str, Any],
+    w: Float[Array, "b d"],
+    label25: Float[Array, "b 25"],
+    config: generator_config.GeneratorConfig,
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"], Float[Array, "b h w"]]:
+    """Draws frames in one program, for who compiles it elsewhere.
+
+    Args:
+      g: Generator variables.
+      w: One latent a frame.
+      label25: One camera a frame.
+      config: Options.
+
+    Returns:
+      Image, nominally in [-1, 1], alpha and depth as in `Rendered`.
+
+    Source: EG3D (Chan et al. 2022).
+    """
+    return _draw(g, _make_planes(g, w, config), w, label25, config)

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from ganavatar_jax.apps import startup
+from ganavatar_jax.apps import startup, use_config
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.geometry import ffhq_camera
@@ -202,38 +202,6 @@ class DriveConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportWebConfig:
-    """What the page of the export_web task holds.
-
-    Attributes:
-      components: Most principal components of the planes.
-      max_mb: Largest size of the page, 10^6 bytes; components are left out until it fits.
-      full_px: Rays along a side of the picture when nothing moves.
-      title: Name on the page; empty takes the run folder's.
-      face_script: Address of a script of yours that reads the webcam, and the only one that the
-        page may ask; empty lets it ask none, and the user choose a file. See docs/web.md.
-    """
-
-    components: int = 32
-    max_mb: float = 15.0
-    full_px: int = 256
-    title: str = ""
-    face_script: str = ""
-
-    def __post_init__(self) -> None:
-        if self.components < 1 or not 0.0 < self.max_mb <= 500.0 or not 16 <= self.full_px <= 2048:
-            raise ValueError(
-                "components must be at least 1, max_mb lie above 0, at most 500, full_px in "
-                f"16..2048; got {self.components}, {self.max_mb} and {self.full_px}."
-            )
-        if self.face_script and not self.face_script.startswith(("https://", "http://")):
-            raise ValueError(
-                "face_script must be an address that begins with https:// or http://; got "
-                f"{self.face_script!r}. Leave it empty to choose a local file in the browser."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
     """All sections of a config file.
 
@@ -248,7 +216,11 @@ class ExperimentConfig:
       evaluation: Which codes drive the held-out frames, and what is measured.
       render: Turntable and expression sheet.
       drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      novel_view: Cameras around a finished avatar (--task=novel_view).
+      interpolate: From face to face (--task=interpolate).
+      reenact: Whose film a finished avatar shows again (--task=reenact).
       export_web: The page of a finished avatar (--task=export_web).
+      export_mesh: Its surface (--task=export_mesh).
       devices: Virtual CPU devices, several processes, how networks multiply.
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
@@ -265,7 +237,19 @@ class ExperimentConfig:
     evaluation: EvaluationConfig
     render: RenderTaskConfig
     drive: DriveConfig = dataclasses.field(default_factory=DriveConfig)
-    export_web: ExportWebConfig = dataclasses.field(default_factory=ExportWebConfig)
+    novel_view: use_config.NovelViewConfig = dataclasses.field(
+        default_factory=use_config.NovelViewConfig
+    )
+    interpolate: use_config.InterpolateConfig = dataclasses.field(
+        default_factory=use_config.InterpolateConfig
+    )
+    reenact: use_config.ReenactConfig = dataclasses.field(default_factory=use_config.ReenactConfig)
+    export_web: use_config.ExportWebConfig = dataclasses.field(
+        default_factory=use_config.ExportWebConfig
+    )
+    export_mesh: use_config.ExportMeshConfig = dataclasses.field(
+        default_factory=use_config.ExportMeshConfig
+    )
     devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
     parallel: backends.Backend = "jit"
     compile_cache: bool = True

@@ -114,7 +114,6 @@ def export(
         "about": about,
         "full_px": config.full_px,
         "face_script": config.face_script,
-        "driver_gain": resolved.evaluation.driver_gain,
         "largest_gain": resolved.drive.largest_gain,
     }
     data = pack_avatar(person, copy, seen, info)
@@ -166,6 +165,9 @@ def copy_field(person: avatar.Avatar, w: Float[np.ndarray, "n d"], *, components
 
     Returns:
       The copy.
+
+    Raises:
+      RunError: there is nothing to be seen.
     """
     config = person.g_config
     make = _plane_maker(person)
@@ -329,6 +331,7 @@ def pack_avatar(
     layers = person.mapping["network"]
     small = {
         "neutral": person.neutral_code,
+        "mean": person.neutral_code if statistics is None else statistics.mean,
         "std": _spread(person),
         "frontal_label25": person.frontal_label25,
         "demo": demo_codes(person),
@@ -352,22 +355,32 @@ def pack_avatar(
     tensors["planes_mean"] = web_page.texels(basis.mean).astype(np.float16)
     tensors["planes_components"] = web_page.texels(basis.components)
     tensors["occupancy"] = copy.occupied.astype(np.uint8) * np.uint8(255)
+    info = (
+        info
+        | _describe(person)
+        | {
+            "hidden_groups": hidden_groups,
+            "empty_density": copy.empty_density,
+            "range_unit": known.unit,
+            "range_neighbors": known.neighbors,
+        }
+    )
+    return web_page.pack(tensors, {"avatar": json.dumps(info)})
+
+
+def _describe(person: avatar.Avatar) -> dict[str, Any]:
+    """Tells the page what it needs to know of the avatar besides tensors."""
     render_config = person.g_config.render
-    info = info | {
+    return {
         "names": list(person.names),
         "weights": [name for name in person.names if name in coefficients.ARKIT_NAMES],
         "limit": _LIMIT,
         "slope": 0.2 if person.mapping_config.network.activation == "lrelu" else 0.0,
-        "hidden_groups": hidden_groups,
-        "empty_density": copy.empty_density,
-        "range_unit": known.unit,
-        "range_neighbors": known.neighbors,
         "demo_fps": _DEMO_FPS,
         "render": {name: getattr(render_config, name) for name in (
             "depth_resolution", "depth_resolution_importance", "ray_start", "ray_end", "box_warp",
             "white_back", "disparity", "plane_axes")},
     }  # fmt: skip
-    return web_page.pack(tensors, {"avatar": json.dumps(info)})
 
 
 def demo_codes(person: avatar.Avatar) -> Float[np.ndarray, "f e"]:

@@ -216,7 +216,7 @@ def query(
 
 def decoder_layers(
     variables: Variables, config: generator_config.GeneratorConfig
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, tuple[Float[np.ndarray, "i o"], Float[np.ndarray, " o"]]]:
     """Takes the decoder's two layers out, for renderers of other languages.
 
     Args:

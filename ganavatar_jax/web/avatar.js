@@ -23,6 +23,7 @@ export function readAvatar({ tensors, metadata }) {
     info,
     names: info.names,
     neutral: tensors.neutral.data,
+    mean: tensors.mean.data,
     std: tensors.std.data,
     frontal: tensors.frontal_label25.data,
     demo: tensors.demo,

@@ -121,8 +121,8 @@ class Page {
   adapt() {
     const { raw } = this.driven;
     if (!raw) return;
-    const { neutral, std, info } = this.live.avatar;
-    const own = { mean: neutral, std, driverGain: info.driver_gain, largestGain: info.largest_gain };
+    const { mean, std, info } = this.live.avatar;
+    const own = { mean, std, largestGain: info.largest_gain };
     this.driven.rows = element("adapt").checked ? restate(raw, own) : raw;
     if (this.playing) this.play();
   }

@@ -71,10 +71,10 @@ export function selectCodes(driving, names) {
 }
 
 /**
- * Brings a driver's mean and spread to the avatar's own, as --task=drive does.
+ * Brings a driver's mean and spread to the avatar's own, as Avatar.encode does with statistics.
  *
  * @param {number[][]} codes
- * @param {{mean, std, driverGain: number, largestGain: number}} own
+ * @param {{mean, std, largestGain: number}} own largestGain: most times a coefficient is amplified.
  */
 export function restate(codes, own) {
   const count = codes.length;
@@ -82,7 +82,7 @@ export function restate(codes, own) {
     const values = codes.map((row) => row[column]);
     const mean = values.reduce((a, b) => a + b, 0) / count;
     const spread = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / count);
-    const used = Math.max(spread / own.driverGain, own.std[column] / own.largestGain);
+    const used = Math.max(spread, own.std[column] / own.largestGain);
     const scale = used > 1e-3 ? own.std[column] / used : 0;
     return values.map((value) => (value - mean) * scale + own.mean[column]);
   }).reduce((rows, column) => rows.map((row, frame) => [...row, column[frame]]), codes.map(() => []));

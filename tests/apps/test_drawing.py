@@ -24,10 +24,11 @@ def circle(person, count):
 
 def test_nothing_is_compiled_at_a_second_call(person):
     w = person.encode(CODES[:20])
-    person.render(w, circle(person, 20))
+    for count in (20, 1):
+        person.render(w[:count], circle(person, count))
     programs = person._drawer._compiled
     before = {name: program._cache_size() for name, program in programs.items()}
-    for count in (17, 20, 9, 8):
+    for count in (17, 20, 9, 8, 1):
         person.render(w[:count], circle(person, count))
     assert {name: program._cache_size() for name, program in programs.items()} == before
 

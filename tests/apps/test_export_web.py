@@ -104,7 +104,7 @@ def test_a_driving_file_is_read_and_restated_as_drive_does(person, folder):
     const { Player, parseDriving, restate, selectCodes } = await import("web/player.js");
     const driving = parseDriving(argument);
     const rows = selectCodes(driving, avatar.names);
-    const own = { mean: avatar.neutral, std: avatar.std, driverGain: 1.25, largestGain: 2 };
+    const own = { mean: avatar.mean, std: avatar.std, largestGain: 2 };
     say([driving.timesS, rows, restate(rows, own), new Player(rows, driving.timesS).at(0.25)]);
     """
     times_s, rows, restated, between = ask(folder, script, text)
@@ -114,10 +114,9 @@ def test_a_driving_file_is_read_and_restated_as_drive_does(person, folder):
     np.testing.assert_allclose(rows, filled, atol=1e-6)
     np.testing.assert_allclose(between, (filled[2] + filled[3]) / 2, atol=1e-6)
     own = person.normalizer.statistics
-    spread = np.maximum(filled.std(axis=0) / 1.25, own.std / 2)
-    np.testing.assert_allclose(
-        restated, person._restate(filled, filled.mean(axis=0), spread), atol=1e-5
-    )
+    spread = np.maximum(filled.std(axis=0), own.std / 2)
+    expected = (filled - filled.mean(axis=0)) * own.std / spread + own.mean
+    np.testing.assert_allclose(restated, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
