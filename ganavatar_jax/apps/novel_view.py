@@ -91,12 +91,12 @@ def _read_cameras(path: pathlib.Path) -> Float[np.ndarray, "f 25"]:
         raise errors.DataFormatError(
             f"{path}: expected a JSON file of cameras; it cannot be read ({error}). Write it anew."
         ) from error
-    rows = content.get("labels") if isinstance(content, dict) else content
     try:
+        rows = content
         if isinstance(content, dict):
-            rows = [label for _, label in rows]
+            rows = [label for _, label in content["labels"]]
         found = np.asarray(rows, np.float32)
-    except (TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         found = np.empty(0, np.float32)
     if (
         found.ndim != 2
