@@ -1,4 +1,4 @@
-"""A trained avatar with its page: WEB_RUN names its run folder, `make test-web` trains one."""
+"""A trained avatar with its page: `make test-web` trains the quickstart's."""
 
 import os
 import pathlib
@@ -10,8 +10,10 @@ from ganavatar_jax import main
 
 @pytest.fixture(scope="session")
 def web_run(repo_root: pathlib.Path) -> pathlib.Path:
-    """A run folder after --task=export_web: the quickstart's, or the one that WEB_RUN names."""
-    folder = pathlib.Path(os.environ.get("WEB_RUN", repo_root / "runs" / "quickstart"))
+    """The quickstart's run folder after --task=export_web; WEB_RUN names another, taken as it is."""
+    if "WEB_RUN" in os.environ:
+        return pathlib.Path(os.environ["WEB_RUN"])
+    folder = repo_root / "runs" / "quickstart"
     config = f"--config={repo_root / 'configs' / 'quickstart.py'}"
     assert (folder / "config.json").is_file(), f"{folder} is missing: run `make quickstart`"
     arguments = ["main", config, f"--workdir={folder}", "--task=export_web"]
