@@ -25,11 +25,11 @@ from ganavatar_jax.training import (
     profiling,
     schedules,
     state,
+    unseen,
 )
 from ganavatar_jax.training.step_inputs import Program
 
 STAGE = "train_gan"
-_RECON_RISE_KIMG = 0.16
 _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
 # Maps numbers of frames to u8 [b h w]: 255 where something was filmed, 0 beyond.
@@ -102,10 +102,13 @@ def schedule_at(
         fade_kimg=config.swapping_fade_kimg,
     )
     warmup = schedules.fade(current_images + config.batch_size, kimg=config.lr_warmup_kimg)
+    last, batch = config.reconstruction.final_lr_scale, config.batch_size
+    total = config.iterations * batch
+    recon = schedules.recon_lr_scale(current_images, batch=batch, total=total, last=last)
     values: dict[str, np.float32 | np.ndarray] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
-        "recon_lr_scale": np.float32(_recon_lr_scale(config, current_images)),
+        "recon_lr_scale": np.float32(recon),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
     }
     sigma = schedules.blur_sigma(
@@ -115,14 +118,6 @@ def schedule_at(
     if taps is not None:
         values["blur_taps"] = np.asarray(taps, np.float32)
     return values
-
-
-def _recon_lr_scale(config: gan_config.GanConfig, current_images: float) -> float:
-    """Rises over the first 160 images; falls linearly over the second half of the run."""
-    rise = schedules.fade(current_images + config.batch_size, kimg=_RECON_RISE_KIMG)
-    done = current_images / (config.iterations * config.batch_size)
-    last = config.reconstruction.final_lr_scale
-    return rise * (1.0 - max(0.0, 2.0 * done - 1.0) * (1.0 - last))
 
 
 def generator_labels(
@@ -167,7 +162,7 @@ def choose_frames(
 
     Source: EG3D reference behaviour.
     """
-    order = ("g_main", "g_reg", "d_main", "d_reg", "recon").index(phase)
+    order = ("g_main", "g_reg", "d_main", "d_reg", "recon", "unseen").index(phase)
     generator = np.random.default_rng((seed, iteration, order))
     return generator.integers(count, size=batch_size)
 
@@ -181,6 +176,7 @@ def train(
     layout: parallel.Layout,
     outputs: Outputs,
     read_filmed: ReadFilmed | None = None,
+    views: unseen.Views | None = None,
 ) -> state.GanState:
     """Trains until gan.total_kimg, from the newest checkpoint if there is one.
 
@@ -193,6 +189,7 @@ def train(
       outputs: Where the results go.
       read_filmed: Reads which pixels of frames were filmed, by their places in `labels`; None where
         all were, and where batches hold no "filmed".
+      views: Pictures of what was never seen, where the options ask for them.
 
     Returns:
       The final state, whole arrays.
@@ -216,7 +213,7 @@ def train(
             batches.set_state(restored.data_state)
         current = layout.place_state(whole)
         del whole, restored
-        runner = Runner(options, layout, labels, read_filmed)
+        runner = Runner(options, layout, labels, read_filmed, views)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
             stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
@@ -280,6 +277,12 @@ def _crosses(iteration: int, period_kimg: float, config: gan_config.GanConfig) -
     return int(images / (period_kimg * 1000)) > int(before / (period_kimg * 1000))
 
 
+def _share(batch_size: int) -> slice:
+    """This process's part of a whole batch."""
+    local = batch_size // jax.process_count()
+    return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+
+
 class Runner:
     """Runs iterations; compiles each phase when it is first due."""
 
@@ -289,9 +292,10 @@ class Runner:
         layout: parallel.Layout,
         labels: np.ndarray,
         read_filmed: ReadFilmed | None = None,
+        views: unseen.Views | None = None,
     ) -> None:
         self._options, self._layout, self._labels = options, layout, labels
-        self._read_filmed = read_filmed
+        self._read_filmed, self._views = read_filmed, views
         gan = options.gan
         uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
         self._lpips = lpips.load_params("alex") if uses_lpips else None
@@ -329,7 +333,7 @@ class Runner:
         images = iteration * options.gan.batch_size
         resolution, moving, still = self._numbers(images)
         metrics: dict[str, jax.Array] = {}
-        due = gan_step.phases_due(iteration, options)
+        due = gan_step.phases_due(iteration, options, seen_all=self._views is None)
         # The average of G moves once an iteration, in the last phase that trains or shows G.
         mover = "d_main" if "d_main" in due else due[-1]
         for name in due:
@@ -338,7 +342,10 @@ class Runner:
             if known not in self._steps:
                 step = functools.partial(gan_step.take_step, program=program)
                 self._steps[known] = parallel.make_step(step, layout=layout)
-            batch = shared | layout.place_samples(self._draw_cameras(name, iteration))
+            if name == "unseen":
+                batch = layout.place_batch(self.draw_views(iteration))
+            else:
+                batch = shared | layout.place_samples(self._draw_cameras(name, iteration))
             numbers = moving if name == mover else still
             current, values = self._steps[known](current, batch, keys[name], numbers)
             metrics.update(values)
@@ -368,14 +375,22 @@ class Runner:
         moving = self._layout.place_replicated(numbers)
         return resolution, moving, moving | self._at_rest
 
+    def draw_views(self, iteration: int) -> dict[str, np.ndarray]:
+        """Draws this process's part of the pictures of what was never seen."""
+        gan, views = self._options.gan, self._views
+        assert views is not None
+        draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": "unseen"}
+        drawn = choose_frames(len(views.label25), **draw, batch_size=gan.batch_size)
+        mine = drawn[_share(gan.batch_size)]
+        return {"image_u8": views.image_u8[mine], "label25": views.label25[mine]}
+
     def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
         """Draws this process's part of the cameras of generated images, and what they saw."""
         gan = self._options.gan
         draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": phase}
         draw["batch_size"] = gan.batch_size
         chosen, rolled = generator_labels(self._labels, **draw)
-        local = gan.batch_size // jax.process_count()
-        mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+        mine = _share(gan.batch_size)
         drawn = {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
         if self._read_filmed is not None:
             frames = choose_frames(len(self._labels), **draw)
