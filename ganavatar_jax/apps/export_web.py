@@ -34,12 +34,12 @@ _LOG = logging.getLogger(__name__)
 
 _CELLS = 32
 _THRESHOLD = 0.05  # A ray through the whole cube loses 5 % there.
-_OCCUPANCY_CODES = 24
+_OCCUPANCY_CODES = 12
 _DRAWN_CODES = 300  # Codes beside the pairs, from all that the sliders reach.
 _DIRECTIONS = 16
 _BATCH = 8
 _LIMIT = 3.0  # Spreads of the pairs, as in Avatar.encode.
-_MEASURED = 48
+_MEASURED = 32
 _TURNS_DEG = (0.0, 25.0, -25.0, 60.0)
 _DEMO_FPS, _DEMO_SWEEP_S, _DEMO_SPREADS, _DEMO_MOVES = 25, 1.2, 2.5, 6
 _OTHER_BYTES = 200_000  # Scripts and small tensors.

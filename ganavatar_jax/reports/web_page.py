@@ -15,7 +15,7 @@ import safetensors.numpy
 _START = "main.js"
 _IMPORT = re.compile(r'^import \{[^}]*\} from "\./([\w.]+)";\n', re.M)
 _EXPORT = re.compile(r"^export (?=(?:async |)(?:function|class|const)\b)", re.M)
-_LEVEL = 9
+_LEVEL = 6
 
 
 def pack(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:

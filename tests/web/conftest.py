@@ -1,4 +1,4 @@
-"""A trained avatar with its page: `make test-web` trains the quickstart's."""
+"""A trained avatar with its page."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from ganavatar_jax import main
 
 @pytest.fixture(scope="session")
 def web_run(repo_root: pathlib.Path) -> pathlib.Path:
-    """The quickstart's run folder after --task=export_web; WEB_RUN names another, taken as it is."""
+    """The quickstart's run folder with its page; WEB_RUN names another, taken as it is."""
     if "WEB_RUN" in os.environ:
         return pathlib.Path(os.environ["WEB_RUN"])
     folder = repo_root / "runs" / "quickstart"
