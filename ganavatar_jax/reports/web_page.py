@@ -64,6 +64,7 @@ def assemble(data: str, *, title: str, script_address: str = "") -> str:
         "style": _read("page.css"),
         "vertex": _read("field.vert"),
         "fragment": _read("field.frag"),
+        "show": _read("show.frag"),
         "script": _join_modules(),
         "data": data,
     }

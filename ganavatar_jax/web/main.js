@@ -14,7 +14,11 @@ async function startPage() {
   const avatar = readAvatar(await unpack(text("avatar-data")));
   const canvas = element("picture");
   canvas.width = canvas.height = avatar.info.full_px;
-  const shaders = { vertex: text("field-vert").trim(), fragment: text("field-frag").trim() };
+  const shaders = {
+    vertex: text("field-vert").trim(),
+    fragment: text("field-frag").trim(),
+    show: text("show-frag").trim(),
+  };
   const live = new LiveAvatar(avatar, canvas, shaders);
   const page = new Page(live, canvas);
   globalThis.ganAvatar = Object.assign(live, { page, ready: true });

@@ -38,6 +38,7 @@ export class FieldRenderer {
     if (!gl) throw new Error("This browser has no WebGL2. Use a current one, with graphics enabled.");
     this.gl = gl;
     this.program = link(gl, shaders.vertex, completeShader(shaders.fragment, field));
+    this.showing = link(gl, shaders.vertex, shaders.show);
     gl.useProgram(this.program);
     this.places = new Map();
     this.makePlanes();
@@ -49,6 +50,9 @@ export class FieldRenderer {
     gl.uniform1i(this.place("planes"), 0);
     gl.uniform1i(this.place("occupancy"), 1);
     gl.bindVertexArray(gl.createVertexArray());
+    gl.useProgram(this.showing);
+    gl.uniform1i(gl.getUniformLocation(this.showing, "rays"), 2);
+    gl.uniform1f(gl.getUniformLocation(this.showing, "canvasSide"), canvas.width);
   }
 
   place(name) {
@@ -114,6 +118,10 @@ export class FieldRenderer {
     this.target = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.target);
     gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA8, side, side);
+    for (const [key, value] of [
+      [gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_MAG_FILTER, gl.LINEAR],
+      [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE],
+    ]) gl.texParameteri(gl.TEXTURE_2D, key, value);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.buffer);
     gl.framebufferTexture2D(
       gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, this.target, 0,
@@ -130,6 +138,7 @@ export class FieldRenderer {
   trace(label25, { side, view = "color", first = 0, end = side }) {
     const { gl, field } = this;
     this.resize(side);
+    gl.useProgram(this.program);
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.buffer);
     gl.viewport(0, 0, side, side);
     gl.enable(gl.SCISSOR_TEST);
@@ -167,12 +176,11 @@ export class FieldRenderer {
 
   /** Shows the rays on the canvas. */
   show() {
-    const { gl, canvas, targetSide: side } = this;
-    gl.bindFramebuffer(gl.READ_FRAMEBUFFER, this.buffer);
-    gl.bindFramebuffer(gl.DRAW_FRAMEBUFFER, null);
-    gl.blitFramebuffer(
-      0, 0, side, side, 0, 0, canvas.width, canvas.height, gl.COLOR_BUFFER_BIT, gl.LINEAR,
-    );
+    const { gl, canvas } = this;
+    gl.useProgram(this.showing);
+    gl.bindFramebuffer(gl.FRAMEBUFFER, null);
+    gl.viewport(0, 0, canvas.width, canvas.height);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 }
 

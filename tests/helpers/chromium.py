@@ -12,6 +12,7 @@ import pathlib
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,14 @@ _FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--window-size=1100,760",
 )
+# Chromium reads from 3 and writes to 4. Another process puts the pipes there: no fork of ours.
+_PLACE_PIPES = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]
+for place, pipe in enumerate(pipes, start=3):
+    os.dup2(pipe, place)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find() -> str:
@@ -49,17 +58,11 @@ def open_page(path: pathlib.Path, folder: pathlib.Path) -> Iterator["Page"]:
     read_ours, write_theirs = os.pipe()
     read_theirs, write_ours = os.pipe()
 
-    def place() -> None:  # Chromium reads from 3 and writes to 4
-        os.dup2(read_theirs, 10)
-        os.dup2(write_theirs, 11)
-        os.dup2(10, 3)
-        os.dup2(11, 4)
-
-    command = [find(), *_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    arguments = [*_FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
+    pipes = [str(read_theirs), str(write_theirs)]
     browser = subprocess.Popen(
-        command,
-        preexec_fn=place,
-        close_fds=False,
+        [sys.executable, "-S", "-c", _PLACE_PIPES, *pipes, find(), *arguments],
+        pass_fds=(read_theirs, write_theirs),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -8,6 +8,7 @@ import av
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganavatar_jax.apps import avatar
 from ganavatar_jax.core import images
@@ -160,8 +161,19 @@ def test_a_face_that_was_never_seen_turns_the_sliders_amber(page):
     assert not page.run("document.body.classList.contains('outside')")
 
 
-def test_the_page_can_be_looked_at(page, folder):
-    page.wait("ganAvatar.isComplete")
-    path = folder / "samples" / "web" / "screenshot.png"
-    page.screenshot(path)
-    assert path.stat().st_size > 20_000
+def test_the_window_shows_the_face_that_is_asked_for(page, person, tmp_path):
+    # What is on the screen, not what the renderer holds.
+    shown = []
+    for push in (0.0, 2.5):
+        code = np.asarray(person.neutral_code).copy()
+        code[person.names.index(MOUTH)] += push * person.code_std[person.names.index(MOUTH)]
+        page.run(f"ganAvatar.setCode({code.tolist()})")
+        page.wait("ganAvatar.isComplete")
+        page.screenshot(tmp_path / "window.png")
+        box = page.run(f"{PICTURE}.getBoundingClientRect().toJSON()")
+        window = Image.open(tmp_path / "window.png").convert("RGB")
+        place = [round(box[name]) for name in ("left", "top", "right", "bottom")]
+        shown.append(np.asarray(window.crop(place).resize((64, 64))).astype(int))
+        drawn = page.pixels(64).astype(int)
+        assert np.abs(shown[-1] - drawn)[4:-4, 4:-4].mean() < 6
+    assert np.abs(shown[1] - shown[0]).max() > 24
