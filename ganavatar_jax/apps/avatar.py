@@ -14,14 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import (
-    completeness,
-    drawing,
-    experiment_config,
-    stages,
-    startup,
-    weights,
-)
+from ganavatar_jax.apps import completeness, drawing, experiment_config, stages, startup, weights
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, jax_check, portable
 from ganavatar_jax.core.arrays import Array, Float, UInt8
@@ -193,7 +186,7 @@ class Avatar:
                     f"statistics must be mean and standard deviation, [{len(self.names)}] each; "
                     f"got {shapes}. Take them over the driver's codes, frame by frame."
                 )
-            codes = self._restate(codes, *statistics)
+            codes = self.restate(codes, *statistics)
         normalized = np.asarray(self.normalizer.apply(codes))
         if limit is not None:
             normalized = self.normalizer.limit(normalized, limit)
@@ -214,9 +207,7 @@ class Avatar:
     ) -> drawing.Rendered:
         """Renders frames, deterministically.
 
-        Planes are made once for consecutive frames, and calls, with one latent: moving a camera
-        around a face costs the rendering alone. Nothing is compiled at a second call with as many
-        frames, or any number if there are more than `batch_size`.
+        Planes are kept while only the camera moves; a second call compiles nothing.
 
         Args:
           w: One latent a frame, [f, w_dim].
@@ -268,7 +259,25 @@ class Avatar:
             batch = self.render(w[rows], label25[rows], batch_size=batch_size)
             yield batch.image[: len(w) - start]
 
-    def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    def restate(
+        self,
+        codes: Float[np.ndarray, "f e"],
+        mean: Float[np.ndarray, " e"],
+        std: Float[np.ndarray, " e"],
+    ) -> Float[np.ndarray, "f e"]:
+        """Brings codes to the mean and spread of the avatar's own.
+
+        Args:
+          codes: Codes with the coefficients `names`.
+          mean: The driver's mean.
+          std: The driver's standard deviation.
+
+        Returns:
+          Codes; what the driver never moves stays at the avatar's mean.
+
+        Raises:
+          ConfigError: nobody knows mean and spread of the pairs (imported).
+        """
         own = self.normalizer.require_statistics()
         # A coefficient the driver never moves says nothing: it stays at the avatar's mean.
         scale = np.where(std > 1e-3, own.std / np.maximum(std, 1e-3), 0.0)

@@ -159,6 +159,8 @@ class DriveConfig:
         and codes without a rate are smoothed only where `fps` says that they are frames of a film.
       largest_gain: Most times a coefficient is amplified when the driver's spread is brought to
         the avatar's own: what a driver hardly moves is noise, not a face.
+      clamp: Whether codes unlike those that the avatar has seen are brought back to the nearest of
+        these; range.json tells how far they were.
       camera: "front", "orbit" (all around) or "sway" (from side to side).
       yaw_deg: Turn of the camera to the side, degrees; positive towards the person's left.
       pitch_deg: Lift of the camera, degrees; positive looks down from above.
@@ -174,6 +176,7 @@ class DriveConfig:
     fps: float = 0.0
     smoothing_s: float = 0.03
     largest_gain: float = 2.0
+    clamp: bool = False
     camera: Literal["front", "orbit", "sway"] = "front"
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
