@@ -28,7 +28,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         chromium.open_page(page_file, pathlib.Path(folder)) as page,
     ):
-        page.wait("document.body && document.body.className")
+        page.wait("globalThis.ganAvatar?.ready")
         page.run(_SCENE)
         page.wait("ganAvatar.isComplete")
         page.screenshot(options.out)
