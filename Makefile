@@ -67,7 +67,9 @@ chaos: $(DEV)  ## runs killed at random moments must end the same (an hour)
 test-captures: $(DEV)  ## readers of all layouts, alignment, broken captures
 	$(PYTEST) -m captures
 
-test-web: $(DEV) runs/quickstart/stages/render.json  ## the quickstart's page in a browser (apt install chromium libegl1 libgles2)
+test-web: $(DEV) runs/quickstart/stages/render.json  ## the quickstart's page in a browser
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
+	  echo "Chromium is missing: apt install chromium libegl1 libgles2 libgl1-mesa-dri" >&2; exit 1; }
 	$(PY) -m pytest -m web
 
 runs/quickstart/stages/render.json: | $(CORE)

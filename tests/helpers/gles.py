@@ -21,14 +21,11 @@ _FRAMEBUFFER, _COLOR0, _UNIFORM_BUFFER, _STATIC_DRAW = 0x8D40, 0x8CE0, 0x8A11, 0
 _VERTEX, _FRAGMENT, _COMPILED, _LINKED = 0x8B31, 0x8B30, 0x8B81, 0x8B82
 
 
-def is_available() -> bool:
-    """Whether this machine has the libraries (Debian: libegl1, libgles2)."""
-    return bool(ctypes.util.find_library("EGL") and ctypes.util.find_library("GLESv2"))
-
-
 @contextlib.contextmanager
 def context() -> Iterator[Any]:
     """Makes a context current without a surface; yields the GL library."""
+    found = ctypes.util.find_library("EGL") and ctypes.util.find_library("GLESv2")
+    assert found, "OpenGL ES is missing: apt install libegl1 libgles2 libgl1-mesa-dri"
     egl, pointer = ctypes.CDLL("libEGL.so.1"), ctypes.c_void_p
     egl.eglGetPlatformDisplay.restype = egl.eglCreateContext.restype = pointer
     display = pointer(egl.eglGetPlatformDisplay(_SURFACELESS, pointer(0), None))
