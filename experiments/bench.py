@@ -106,7 +106,7 @@ def measure_ceilings(sides: dict[str, Any], rounds: int) -> dict[str, float]:
 
 
 def least_seconds(counts: dict[str, float], ceilings: dict[str, float]) -> float:
-    """The CPU time below which the ceilings do not let a stage come, were all its steps at their best.
+    """The CPU time below which the ceilings do not let a stage come.
 
     Products and lookups cannot be hidden behind one another on a core, movement can: the larger
     of both counts.

@@ -63,7 +63,7 @@ def make_batch(config: Any, batch: int) -> dict[str, np.ndarray]:
 
 
 def gradient_of(function: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """Differentiates a function by all of its arguments, pulled back from the sine of its values."""
+    """Differentiates the sum of sines of a function's values by all of its arguments."""
 
     def loss(*arguments: Any) -> Any:
         return sum(jnp.sum(jnp.sin(out)) for out in jax.tree.leaves(function(*arguments)))

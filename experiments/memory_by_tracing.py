@@ -22,7 +22,6 @@ from typing import Any
 import bench_counts
 import jax
 import jax.numpy as jnp
-import numpy as np
 import script
 from jax.extend import core as jex
 

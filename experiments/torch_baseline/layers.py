@@ -1,7 +1,8 @@
 """Building blocks of the plain PyTorch networks: equalised layers, filters, modulated convolutions.
 
-NCHW; parameter names are the original's, so that a state dict fits. Forms were chosen by speed on
-CPUs among those that a PyTorch programmer would write (see experiments/log).
+Axes are NCHW, memory is channels last, where filters and lookups are two to three times as fast on
+CPUs. Parameter names are the original's, so that a state dict fits. Forms were chosen by speed
+among those that a PyTorch programmer would write.
 """
 
 import math
@@ -112,36 +113,28 @@ class Conv(nn.Module):
 def modulated_conv(
     x: Tensor, weight: Tensor, style: Tensor, *, demodulate: bool = True, up: bool = False
 ) -> Tensor:
-    """Convolves with weights scaled for each sample: as groups without gradients, as scales with.
+    """Convolves with weights scaled for each sample.
 
-    Both are the same in exact numbers. Groups make one kernel a sample, which inference likes;
-    scaling the images instead costs less backwards.
+    One image at inference has its own weights; otherwise the images are scaled before and after,
+    which is the same in exact numbers and faster on CPUs than a group of weights a sample.
     """
-    if torch.is_grad_enabled():
+    if len(x) > 1 or torch.is_grad_enabled():
         y = _convolve(x * style[:, :, None, None], weight, up=up)
         if demodulate:
             energy = F.linear(style.square(), weight.square().sum((2, 3)))
             y = y * (energy + 1e-8).rsqrt()[:, :, None, None]
         return y
-    batch, outputs = len(x), len(weight)
-    scaled = weight[None] * style[:, None, :, None, None]
+    scaled = weight * style.view(1, -1, 1, 1)
     if demodulate:
-        scaled = scaled * (scaled.square().sum((2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-    if batch == 1:
-        return _convolve(x, scaled[0], up=up)
-    joined = x.reshape(1, -1, *x.shape[2:])
-    y = _convolve(joined, scaled.flatten(0, 1), up=up, groups=batch)
-    return y.reshape(batch, outputs, *y.shape[2:])
+        scaled = scaled * (scaled.square().sum((1, 2, 3), keepdim=True) + 1e-8).rsqrt()
+    return _convolve(x, scaled, up=up)
 
 
-def _convolve(x: Tensor, weight: Tensor, *, up: bool, groups: int = 1) -> Tensor:
+def _convolve(x: Tensor, weight: Tensor, *, up: bool) -> Tensor:
     """Convolves, or doubles the size by a transposed convolution and the filter."""
     if not up:
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2, groups=groups)
-    outputs = len(weight) // groups
-    turned = weight.unflatten(0, (groups, outputs)).transpose(1, 2).flatten(0, 1)
-    y = F.conv_transpose2d(x, turned, stride=2, groups=groups)
-    return smooth(y, pad=1, gain=4.0)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    return smooth(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), pad=1, gain=4.0)
 
 
 class SynthesisLayer(nn.Module):
@@ -222,7 +215,8 @@ class Block(nn.Module):
         """Applies the block; ws has one row for each of its layers."""
         rows = iter(ws.unbind(1))
         if x is None:
-            x = self.const[None].expand(len(ws), -1, -1, -1)
+            x = self.const.expand(len(ws), -1, -1, -1)
+            x = x.contiguous(memory_format=torch.channels_last)
         else:
             x = self.conv0(x, next(rows), noise)
         x = self.conv1(x, next(rows), noise)

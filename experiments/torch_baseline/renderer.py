@@ -52,7 +52,7 @@ def look_up(planes: Tensor, points: Tensor, options: dict[str, Any]) -> Tensor:
     scaled = points * (2.0 / options["box_warp"])
     grids = torch.stack([scaled[..., list(uv)] for uv in _UV[options["plane_axes"]]], dim=1)
     found = F.grid_sample(
-        planes.flatten(0, 1),
+        planes.flatten(0, 1).contiguous(memory_format=torch.channels_last),
         grids.flatten(0, 1)[:, None],
         mode="bilinear",
         padding_mode="zeros",

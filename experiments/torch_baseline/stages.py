@@ -56,6 +56,7 @@ class Exported:
         self.d = discriminator.Discriminator(self.sizes["discriminator"])
         for name, network in (("g", self.g), ("d", self.d)):
             network.load_state_dict(self._weights(name), strict=True)
+            network.to(memory_format=torch.channels_last)
         self.inputs = {k: torch.from_numpy(v) for k, v in self._cut("inputs.").items()}
 
     def _cut(self, prefix: str) -> dict[str, np.ndarray]:
@@ -88,8 +89,8 @@ class Exported:
 
 
 def images(x: Tensor) -> Tensor:
-    """Turns NHWC to NCHW."""
-    return x.permute(0, 3, 1, 2).contiguous()
+    """Turns NHWC to NCHW; memory stays channels last."""
+    return x.permute(0, 3, 1, 2)
 
 
 def make_part(name: str, it: Exported) -> tuple[Callable[..., Any], list[Tensor], nn.Module | None]:
@@ -97,7 +98,7 @@ def make_part(name: str, it: Exported) -> tuple[Callable[..., Any], list[Tensor]
     g, inputs = it.g, it.inputs
     label = inputs["label25"]
     ws = g.broadcast(inputs["w"]).contiguous()
-    planes = inputs["planes"].permute(0, 1, 4, 2, 3).contiguous()
+    planes = inputs["planes"].permute(0, 1, 4, 2, 3)
     options = it.sizes["generator"]["render"]
     look_up = functools.partial(renderer.look_up, points=inputs["points"], options=options)
     features = images(inputs["features"])
