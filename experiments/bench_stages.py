@@ -31,7 +31,14 @@ from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import trees
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import face_reader
-from ganavatar_jax.training import gan_step, loop, parallel, state, step_inputs
+from ganavatar_jax.training import (
+    gan_step,
+    loop,
+    parallel,
+    recon_step,
+    state,
+    step_inputs,
+)
 
 Call = Callable[[], Any]
 PHASES = ("recon", "g_main", "g_reg", "d_main", "d_reg")
@@ -65,11 +72,11 @@ def read_config(size: str, batch: int, changes: dict[str, Any]) -> Any:
     if size == "half":
         raw.generator.update({"img_resolution": 256, "neural_resolution": 64})
         raw.generator.plane_resolution = 128
-        raw.discriminator.img_resolution = 256
     raw.gan.batch_size = batch
     if batch % 4:  # the batch is one block of the minibatch deviation
         raw.discriminator.mbstd_block_size = 0
     raw.update_from_flattened_dict(changes)
+    raw.data.resolution = raw.discriminator.img_resolution = raw.generator.img_resolution
     return config_lib.resolve(experiment_config.ExperimentConfig, raw)
 
 
@@ -118,8 +125,15 @@ def make_phase(name: Any, config: Any, batch: int) -> Stage:
     layout = parallel.make_layout(config.parallel if len(jax.devices()) > 1 else "jit")
     current, key = layout.place_state(make_state(config)), jax.random.key(0)
     schedule = loop.schedule_at(config.gan, current_images=1e4, condition_on_camera=False)
-    arrays = layout.place_batch(bench_parts.make_batch(config, batch))
+    frames = bench_parts.make_batch(config, batch)
     program = make_program(name, config, devices=len(jax.devices()))
+    # What LPIPS sees of a real image is computed once a run, not once a step.
+    if name == "recon" and hasattr(recon_step, "describe_truth"):
+        options = config.gan.reconstruction
+        images = frames["image_u8"], frames["label25"]
+        told = recon_step.describe_truth(program.lpips_params, *images, options=options)
+        frames["truth"] = np.asarray(told)
+    arrays = layout.place_batch(frames)
     take_step = functools.partial(gan_step.take_step, program=program)
     step = parallel.make_step(take_step, layout=layout)
     shared = layout.place_replicated((key, schedule))

@@ -19,9 +19,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import bench_counts
 import jax
 import jax.numpy as jnp
+import numpy as np
 import script
 from jax.extend import core as jex
 
@@ -48,6 +48,12 @@ class Traced:
     residuals: int
     live: int
     largest: list[tuple[str, int, int]]
+
+
+def count_bytes(value: Any) -> int:
+    """Returns the size of an abstract array; random keys count as their words."""
+    size = int(np.prod(value.shape, dtype=np.int64))
+    return size * (8 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.dtype.itemsize)
 
 
 def count_residuals(
@@ -84,12 +90,12 @@ def live_bytes(jaxpr: jex.Jaxpr) -> int:
     own: dict[Any, int] = {}
     for index, equation in enumerate(jaxpr.eqns):
         new = [var for var in equation.outvars if var not in root]
-        written = sum(bench_counts.count_bytes(var.aval) for var in new)
-        inside = max((live_bytes(body) for body in bench_counts.bodies(equation)), default=0)
+        written = sum(count_bytes(var.aval) for var in new)
+        inside = max((live_bytes(body) for body in _bodies(equation)), default=0)
         # What a loop collects stands beside one turn of its body; a call's results are its body's.
         loop_body = equation.primitive.name in ("scan", "while")
         most = max(most, now + (inside + written if loop_body else max(inside, written)))
-        own |= {var: bench_counts.count_bytes(var.aval) for var in new}
+        own |= {var: count_bytes(var.aval) for var in new}
         now += written
         for var in [v for v in own if last.get(v, -1) <= index]:
             now -= own.pop(var)
@@ -98,6 +104,18 @@ def live_bytes(jaxpr: jex.Jaxpr) -> int:
 
 def _variables(atoms: list[Any]) -> Iterator[Any]:
     return (atom for atom in atoms if isinstance(atom, jex.Var))
+
+
+def _bodies(equation: Any) -> Iterator[jex.Jaxpr]:
+    """Yields the bodies that run; of a function with rules of its own, the one for values."""
+    names = ("call_jaxpr", "fun_jaxpr", "jaxpr", "body_jaxpr", "cond_jaxpr", "branches")
+    for name in names:
+        value = equation.params.get(name)
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, jex.ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, jex.Jaxpr):
+                yield item
 
 
 def paper_size(options: argparse.Namespace) -> experiment_config.ExperimentConfig:
@@ -137,10 +155,9 @@ def trace(config: experiment_config.ExperimentConfig, name: str, batch: int) -> 
     traced = jax.make_jaxpr(run)(current, make_batch(batch), key)
     kinds: dict[str, list[int]] = {}
     for leaf in residuals:
-        size = bench_counts.count_bytes(leaf)
-        kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(size)
+        kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(count_bytes(leaf))
     largest = sorted(((k, len(v), sum(v)) for k, v in kinds.items()), key=lambda row: -row[2])
-    return Traced(sum(map(bench_counts.count_bytes, residuals)), live_bytes(traced.jaxpr), largest)
+    return Traced(sum(map(count_bytes, residuals)), live_bytes(traced.jaxpr), largest)
 
 
 def make_state(config: experiment_config.ExperimentConfig) -> state.GanState:
@@ -168,7 +185,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=0, help="show so many kinds of residuals")
     options = parser.parse_args()
     config = paper_size(options)
-    held = sum(map(bench_counts.count_bytes, jax.tree.leaves(make_state(config))))
+    held = sum(map(count_bytes, jax.tree.leaves(make_state(config))))
     print(f"state: {held / GIB:.2f} GiB")
     print("| phase | images | residuals GiB | live GiB |\n|---|---|---|---|")
     for phase in options.phase:
