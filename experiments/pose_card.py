@@ -28,15 +28,18 @@ from ganavatar_jax.films import video_cameras, video_landmarks, video_truth
 from ganavatar_jax.geometry import head_angles
 
 WHOLE = 180.0  # Degrees: every frame.
+JUDGED = 45.0  # Yaw up to which frames are compared.
 
 
 def choose(angles_deg, limit, count):
     """Frames within a limit of the frontal view: spread over these, or back and forth."""
     away = np.hypot(angles_deg[:, 0], angles_deg[:, 1])
     found = np.flatnonzero(away <= limit)
+    if len(found) >= count and limit >= WHOLE:  # As filmed, where most frames can be judged.
+        judged = np.concatenate([[0], np.cumsum(np.abs(angles_deg[:, 0]) <= JUDGED)])
+        return np.argmax(judged[count:] - judged[:-count]) + np.arange(count)
     if len(found) >= count:
-        places = np.arange(count) if limit >= WHOLE else np.linspace(0, len(found) - 1, count)
-        return found[places.astype(int)]
+        return found[np.linspace(0, len(found) - 1, count).astype(int)]
     there_and_back = np.concatenate([found, found[-2:0:-1]])
     return there_and_back[np.arange(count) % len(there_and_back)]
 

@@ -35,7 +35,12 @@ CHANGEABLE = (
 )
 
 # Keys that run folders of earlier versions lack, with the value that means what was done then.
-_ADDED = {"data.video.fov_deg": 0.0, "data.reader.flame_joints": []}
+ADDED = {
+    "data.video.fov_deg": 0.0,
+    "data.reader.flame_joints": [],
+    "gan.reconstruction.unseen_interval": 0,
+    "gan.reconstruction.unseen_count": 256,
+}
 # Keys that nothing depends on until training has begun: the dataset is made without them.
 _MENDABLE = ("gan.*", "generator.*", "discriminator.*")
 # Stages that compare what they made with the config, and make it anew.
@@ -90,7 +95,7 @@ def open_run(
         changeable=CHANGEABLE,
         mendable=_MENDABLE,
         renewed=renewed,
-        added=_ADDED,
+        added=ADDED,
     )
     return resolved, run
 
@@ -145,7 +150,7 @@ def read_run(
     resolved = resolve(config)
     values = config_lib.to_dict(resolved)
     changeable = CHANGEABLE if (workdir / "stages").is_dir() else ("*",)
-    return resolved, run_dir.read_run(workdir, values, changeable=changeable, added=_ADDED)
+    return resolved, run_dir.read_run(workdir, values, changeable=changeable, added=ADDED)
 
 
 def refuse_unread(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +20,14 @@ from ganavatar_jax.apps import (
     prepare_data,
     weights,
 )
-from ganavatar_jax.core import errors, images, rng
+from ganavatar_jax.core import errors, files, images, rng
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
-from ganavatar_jax.models import discriminator, encoder, generator
+from ganavatar_jax.metrics import lpips
+from ganavatar_jax.models import discriminator, encoder, face_reader, generator
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import environment, run_dir
-from ganavatar_jax.training import loop, parallel, recon_step, state
+from ganavatar_jax.training import loop, parallel, recon_step, state, unseen
 
 STAGE = loop.STAGE
 _FRAMES_PER_ENTRY = 4  # fewer frames fit a reading of faces to chance
@@ -114,8 +116,10 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
+    start = _load_start(resolved)
+    encoder_variables = _make_encoder(resolved, start, table) if gan.reconstruct else None
     final = loop.train(
-        _initial(resolved, table),
+        _initial(resolved, start, encoder_variables),
         batches,
         labels,
         options=resolved.gan_step,
@@ -136,6 +140,7 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         read_filmed=None
         if table.filmed is None
         else functools.partial(frame_table.read_filmed, table),
+        views=_views(resolved, opened, start, encoder_variables, table),
     )
     if opened.primary:
         _export(resolved, opened, final)
@@ -160,20 +165,71 @@ def _export(
     )
 
 
-def _initial(
-    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
-) -> Callable[[], state.GanState]:
-    """Loads and fits what a fresh start needs; the rest may run under eval_shape."""
+def _load_start(resolved: experiment_config.ExperimentConfig) -> weights.Start | None:
     gan = resolved.gan
-    start = None
-    if gan.init:
-        start = weights.load_start(
-            gan.init,
-            resolved.generator,
-            resolved.discriminator,
-            e=gan.reconstruction.encoder if gan.reconstruct else None,
+    if not gan.init:
+        return None
+    return weights.load_start(
+        gan.init,
+        resolved.generator,
+        resolved.discriminator,
+        e=gan.reconstruction.encoder if gan.reconstruct else None,
+    )
+
+
+def _views(
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+    start: weights.Start | None,
+    e: dict[str, Any] | None,
+    table: frame_table.FrameTable,
+) -> unseen.Views | None:
+    """Makes the pictures of what was never seen, or takes those that this run has made."""
+    gan, g = resolved.gan, resolved.generator
+    if not gan.reconstruction.unseen_interval or not gan.reconstruct:
+        return None
+    if start is None or start.e is None or e is None:
+        raise errors.ConfigError(
+            "gan.reconstruction.unseen_interval fills in sides from the start that gan.init names, "
+            f"and needs its encoder; got gan.init={gan.init!r} without one. Set it to 0."
         )
-    e = _make_encoder(resolved, start, table) if gan.reconstruct else None
+    rows = unseen.spread_frames(len(table.frame_id))
+    image_u8, label25 = table.image[rows], table.label25[rows]
+    made_from = hashlib.sha256(image_u8.tobytes() + table.label25.tobytes())
+    made_from.update(f"{gan.init} {gan.seed} {gan.reconstruction.unseen_count}".encode())
+    path = opened.folder("checkpoints") / "unseen.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["made_from"]) == made_from.hexdigest():
+                return unseen.Views(stored["image_u8"], stored["label25"])
+    cameras25 = unseen.choose_cameras(
+        table.label25, count=gan.reconstruction.unseen_count, seed=gan.seed
+    )
+    if not len(cameras25):
+        return None
+    print(f"{STAGE}: looking for this person in {gan.init}, to fill in what was not seen")
+    shown = images.from_u8(jnp.asarray(image_u8))
+    told = face_reader.read(start.e["buffers"]["reader"], shown, jnp.asarray(label25))
+    size = gan.reconstruction.encoder.face_dim
+    z = jnp.concatenate([jnp.mean(told, axis=0)[:size], e["buffers"]["identity"]])
+    net = lpips.load_params("alex") if gan.reconstruction.lpips_weight else None
+    w = unseen.find_person(start.g, z, image_u8, label25, g, seed=gan.seed, lpips_params=net)
+    views = unseen.imagine(start.g, w, cameras25, g)
+    if opened.primary:
+        with files.atomic_path(path) as temporary:
+            np.savez(temporary, **views._asdict(), made_from=made_from.hexdigest())
+        sheet = media.tile_sheet(views.image_u8[: 4 * _SAMPLE_COLUMNS], columns=_SAMPLE_COLUMNS)
+        media.save_png(opened.folder("samples", "gan") / "unseen.png", sheet)
+    return views
+
+
+def _initial(
+    resolved: experiment_config.ExperimentConfig,
+    start: weights.Start | None,
+    e: dict[str, Any] | None,
+) -> Callable[[], state.GanState]:
+    """Makes the state of a fresh start; may run under eval_shape."""
+    gan = resolved.gan
     options = {"e": e, "recon_adam": gan.reconstruction.adam, "augment_p": gan.augment_p}
     adams = gan.g_adam, gan.d_adam
 

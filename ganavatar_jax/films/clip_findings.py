@@ -293,20 +293,24 @@ def _doubt_flags(clip: Clip, angles: Float[np.ndarray, "f 3"]) -> list[Flag]:
 def _trend_flags(clip: Clip, angles: Float[np.ndarray, "f 3"]) -> list[Flag]:
     """Flags residuals that grow with time or with the pose, as those of a wrong shape do."""
     found = []
-    if len(clip.frame) < _TREND_FRAMES:
+    # Distances of landmarks and of features are not alike: the larger part is judged, by itself.
+    alike = clip.refined == (2 * clip.refined.sum() >= len(clip.refined))
+    if alike.sum() < _TREND_FRAMES:
         return found
+    numbers, residual = clip.frame[alike], clip.residual[alike]
     causes = {
         "towards the end": (clip.time_s, _TREND_TIME),
         "at the beginning": (-clip.time_s, _TREND_TIME),
         "where the head is turned": (np.abs(angles[:, 0]), _TREND_POSE),
         "where the chin is raised or lowered": (np.abs(angles[:, 1]), _TREND_POSE),
     }
-    for where, (cause, limit) in causes.items():
+    for where, (of_all, limit) in causes.items():
+        cause = of_all[alike]
         order = np.argsort(cause, kind="stable")
         few, many = order[: len(order) // 3], np.sort(order[-(len(order) // 3) :])
-        ratio = np.median(clip.residual[many]) / max(np.median(clip.residual[few]), 1e-9)
-        if ratio > limit and _rank_correlation(cause, clip.residual) > _TREND_CORRELATION:
-            frames = clip.frame[many]
+        ratio = np.median(residual[many]) / max(np.median(residual[few]), 1e-9)
+        if ratio > limit and _rank_correlation(cause, residual) > _TREND_CORRELATION:
+            frames = numbers[many]
             found.append(
                 Flag(
                     "residual trend",

@@ -348,18 +348,12 @@ def _pictures(
     segmenter: matting.SelfieSegmenter,
 ) -> Iterator[tuple[UInt8[np.ndarray, "s s 3"], Bool[np.ndarray, "s s"]]]:
     """Yields crops, and where they show the rigid part of the head."""
-    steps = (np.arange(_PICTURE_PX) + 0.5) / _PICTURE_PX
     size = _PICTURE_PX, _PICTURE_PX
     for index, square in zip(kept.tolist(), squares, strict=True):
         picture = regions.crop(video.read(int(tracks.frame[index])), square, size_px=_PICTURE_PX)
         local = regions.to_region(tracks.landmarks[index, :, :2], square) * _PICTURE_PX
         mask = rigid_parts.rigid_mask(local, size_px=size) & (segmenter.coverage(picture) > 0.5)
-        corner = np.array([square.center_x_px, square.center_y_px]) - square.side_px / 2.0
-        inside = [
-            (c + steps * square.side_px > 0) & (c + steps * square.side_px < length)
-            for c, length in zip(corner, video.size, strict=True)
-        ]
-        yield picture, mask & inside[0][None] & inside[1][:, None]
+        yield picture, mask & regions.inside(square, video.size, size_px=_PICTURE_PX)
 
 
 def _crop_intrinsics(

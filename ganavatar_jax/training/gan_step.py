@@ -4,7 +4,8 @@ A compiled step is (state, batch, key, schedule) -> (state, metrics). `batch` ho
 axis: image_u8 [b h w 3], label25 (real cameras), gen_label25 (cameras of generated images, drawn
 from the dataset), swap_label25 (gen_label25 rolled by one over the whole batch) and sample_id
 (global). Where images of the dataset reach beyond what was filmed, filmed and gen_filmed [b h w]
-say which pixels of the frames of both cameras show something. `schedule` holds the numbers that
+say which pixels of the frames of both cameras show something; in the phase "unseen", image_u8 and
+label25 are those of pictures that the base generator made. `schedule` holds the numbers that
 change over a run, as arrays, so that a step compiles once: ema_decay, lr_scale, recon_lr_scale,
 swapping_p and, while it lasts, blur_taps.
 
@@ -33,12 +34,15 @@ from ganavatar_jax.training.step_inputs import Batch, Program, Schedule, Step
 Metrics = dict[str, Array]
 
 
-def phases_due(iteration: int, options: StepOptions) -> tuple[Phase, ...]:
+def phases_due(
+    iteration: int, options: StepOptions, *, seen_all: bool = False
+) -> tuple[Phase, ...]:
     """Lists the phases of an iteration, in order.
 
     Args:
       iteration: 0-based iteration.
       options: Intervals and weights.
+      seen_all: Whether the capture leaves no side unseen, so that nothing is to be filled in.
 
     Returns:
       Phase names.
@@ -48,7 +52,9 @@ def phases_due(iteration: int, options: StepOptions) -> tuple[Phase, ...]:
     gan = options.gan
     due: list[Phase] = []
     if gan.reconstruct:
-        due.append("recon")
+        # The last phase of an iteration moves the average of G: that is not the rarer one.
+        interval = 0 if seen_all else gan.reconstruction.unseen_interval
+        due += ["unseen", "recon"] if interval and iteration % interval == 0 else ["recon"]
         if gan.reconstruction.is_alone(iteration):
             return tuple(due)
     due.append("g_main")
@@ -250,6 +256,7 @@ class PhaseRow(NamedTuple):
 
 PHASES: dict[Phase, PhaseRow] = {
     "recon": PhaseRow(recon_step.recon, step_updates.G_AND_ENCODER, after=_move_averages),
+    "unseen": PhaseRow(recon_step.unseen, step_updates.G_AND_ENCODER, inactive=("e.*", "probes.*")),
     "g_main": PhaseRow(g_main, step_updates.G),
     "g_reg": PhaseRow(g_reg, step_updates.G, inactive=("superresolution.*",), renders=False),
     "d_main": PhaseRow(d_main, step_updates.D, after=_finish_d_main),

@@ -25,6 +25,7 @@ from ganavatar_jax.training import (
     profiling,
     schedules,
     state,
+    unseen,
 )
 from ganavatar_jax.training.step_inputs import Program
 
@@ -167,7 +168,7 @@ def choose_frames(
 
     Source: EG3D reference behaviour.
     """
-    order = ("g_main", "g_reg", "d_main", "d_reg", "recon").index(phase)
+    order = ("g_main", "g_reg", "d_main", "d_reg", "recon", "unseen").index(phase)
     generator = np.random.default_rng((seed, iteration, order))
     return generator.integers(count, size=batch_size)
 
@@ -181,6 +182,7 @@ def train(
     layout: parallel.Layout,
     outputs: Outputs,
     read_filmed: ReadFilmed | None = None,
+    views: unseen.Views | None = None,
 ) -> state.GanState:
     """Trains until gan.total_kimg, from the newest checkpoint if there is one.
 
@@ -193,6 +195,7 @@ def train(
       outputs: Where the results go.
       read_filmed: Reads which pixels of frames were filmed, by their places in `labels`; None where
         all were, and where batches hold no "filmed".
+      views: Pictures of what was never seen, where the options ask for them.
 
     Returns:
       The final state, whole arrays.
@@ -216,7 +219,7 @@ def train(
             batches.set_state(restored.data_state)
         current = layout.place_state(whole)
         del whole, restored
-        runner = Runner(options, layout, labels, read_filmed)
+        runner = Runner(options, layout, labels, read_filmed, views)
         total_kimg = config.iterations * config.batch_size / 1000
         writer = metric_writer.MetricWriter(
             stage=STAGE, resumed_step=start if start else None, **outputs.writer_options
@@ -289,9 +292,10 @@ class Runner:
         layout: parallel.Layout,
         labels: np.ndarray,
         read_filmed: ReadFilmed | None = None,
+        views: unseen.Views | None = None,
     ) -> None:
         self._options, self._layout, self._labels = options, layout, labels
-        self._read_filmed = read_filmed
+        self._read_filmed, self._views = read_filmed, views
         gan = options.gan
         uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
         self._lpips = lpips.load_params("alex") if uses_lpips else None
@@ -329,7 +333,7 @@ class Runner:
         images = iteration * options.gan.batch_size
         resolution, moving, still = self._numbers(images)
         metrics: dict[str, jax.Array] = {}
-        due = gan_step.phases_due(iteration, options)
+        due = gan_step.phases_due(iteration, options, seen_all=self._views is None)
         # The average of G moves once an iteration, in the last phase that trains or shows G.
         mover = "d_main" if "d_main" in due else due[-1]
         for name in due:
@@ -338,7 +342,10 @@ class Runner:
             if known not in self._steps:
                 step = functools.partial(gan_step.take_step, program=program)
                 self._steps[known] = parallel.make_step(step, layout=layout)
-            batch = shared | layout.place_samples(self._draw_cameras(name, iteration))
+            if name == "unseen":
+                batch = layout.place_batch(self.draw_views(iteration))
+            else:
+                batch = shared | layout.place_samples(self._draw_cameras(name, iteration))
             numbers = moving if name == mover else still
             current, values = self._steps[known](current, batch, keys[name], numbers)
             metrics.update(values)
@@ -367,6 +374,21 @@ class Runner:
         numbers = schedule_at(gan, current_images=images, condition_on_camera=g.condition_on_camera)
         moving = self._layout.place_replicated(numbers)
         return resolution, moving, moving | self._at_rest
+
+    def draw_views(self, iteration: int) -> dict[str, np.ndarray]:
+        """Draws this process's part of the pictures of what was never seen."""
+        gan, views = self._options.gan, self._views
+        assert views is not None
+        drawn = choose_frames(
+            len(views.label25),
+            seed=gan.seed,
+            iteration=iteration,
+            phase="unseen",
+            batch_size=gan.batch_size,
+        )
+        local = gan.batch_size // jax.process_count()
+        mine = drawn[jax.process_index() * local : (jax.process_index() + 1) * local]
+        return {"image_u8": views.image_u8[mine], "label25": views.label25[mine]}
 
     def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
         """Draws this process's part of the cameras of generated images, and what they saw."""

@@ -7,7 +7,7 @@ from ganavatar_jax.core import errors
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import backends, gan_config
 
-Phase = Literal["recon", "g_main", "g_reg", "d_main", "d_reg"]
+Phase = Literal["recon", "unseen", "g_main", "g_reg", "d_main", "d_reg"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,8 @@ from ganavatar_jax.training import parallel, reconstruction_config, step_inputs
 from ganavatar_jax.training.state import GanState
 from ganavatar_jax.training.step_inputs import Batch, Program, Step
 
+_HIDDEN = 0.9  # How much less the middle of the face counts where pictures are made up.
+
 
 class _Emphasis(NamedTuple):
     """A place that counts more: (u, v, radius) in each image, how much, and how often enlarged."""
@@ -55,6 +57,41 @@ def recon(state: GanState, batch: Batch, step: Step) -> tuple[Array, dict[str, A
     loss, compared = _compare(out, batch, options, step.program)
     values |= compared | {"w_mean": jnp.mean(w, axis=0)}
     return loss + latent_loss, values
+
+
+def unseen(state: GanState, batch: Batch, step: Step) -> tuple[Array, dict[str, Array]]:
+    """Judges how far the generator keeps to what the base makes of sides that were never seen.
+
+    Every expression is held to the same pictures: around the face, where they would say another
+    one, they hardly count.
+
+    Args:
+      state: Training state with the parameters to differentiate by.
+      batch: Part of the batch; its images are made up, see `unseen.Views`.
+      step: Key, schedule and options.
+
+    Returns:
+      Mean loss and metrics.
+
+    Source: ours; a perceptual loss as in Zhang et al. 2018.
+    """
+    options, config = step.options.gan.reconstruction, step.options.g
+    ids = batch["sample_id"]
+    z = step_inputs.draw_latents(rng.stream(step.key, "z"), ids, z_dim=config.z_dim)
+    ws = generator.broadcast(generator.map_latent(state.g, z, batch["label25"], config), config)
+    out = step_inputs.synthesize(state.g, ws, batch["label25"], ids, step, filmed=None)
+    image = images.from_u8(batch["image_u8"])
+    raw = resize.resize(image, step.program.resolution)
+    face = project_place(batch["label25"], options.focus_point, radius=options.focus_radius)
+    hidden = [_Emphasis(face, weight=-_HIDDEN, zoom=1)]
+    l1 = _weighted_l1(out.image, image, hidden) + _weighted_l1(out.image_raw, raw, hidden)
+    loss, values = options.l1_weight * l1, {"loss/unseen_l1": l1}
+    if options.lpips_weight:
+        lpips_params = step.program.lpips_params
+        assert lpips_params is not None  # the loop loads them
+        distance = jnp.mean(lpips.lpips(lpips_params, out.image, image, net="alex"))
+        loss, values["loss/unseen_lpips"] = loss + options.lpips_weight * distance, distance
+    return loss, values
 
 
 def probe_sizes(options: reconstruction_config.ReconstructionConfig) -> dict[str, int]:

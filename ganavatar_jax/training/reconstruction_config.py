@@ -43,6 +43,10 @@ class ReconstructionConfig:
       camera_weight: How strongly the learned latent is kept from telling the camera: a probe learns
         to read the camera's direction off it, and its gradient reaches the encoder reversed and
         times this; 0 switches it off.
+      unseen_interval: Every so many iterations the generator is also held to what the base makes of
+        this person from sides that the capture never shows; 0 never does. Needs a start whose
+        encoder tells who somebody is.
+      unseen_count: How many such pictures are made.
     """
 
     encoder: encoder_config.EncoderConfig = dataclasses.field(
@@ -64,6 +68,8 @@ class ReconstructionConfig:
     lpips_weight: float = 0.5
     uniformity_weight: float = 0.0
     camera_weight: float = 0.0
+    unseen_interval: int = 0
+    unseen_count: int = 256
 
     def __post_init__(self) -> None:
         learned = self.encoder.identity == "learned"
@@ -71,6 +77,11 @@ class ReconstructionConfig:
             raise ValueError(
                 "uniformity_weight and camera_weight act on a learned identity; got "
                 f'encoder.identity="{self.encoder.identity}". Set both to 0.'
+            )
+        if self.unseen_interval < 0 or self.unseen_count < 1:
+            raise ValueError(
+                "unseen_interval must be at least 0, unseen_count at least 1; got "
+                f"{self.unseen_interval} and {self.unseen_count}."
             )
         if self.warmup_iterations < -1:
             raise ValueError(

@@ -2,14 +2,15 @@
 
 import copy
 import json
+import pathlib
 
 import pytest
 
 from configs import monocular
 from ganavatar_jax.apps import experiment
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import errors
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.core import errors, trees
+from ganavatar_jax.runs import identity, run_dir
 
 
 @pytest.fixture
@@ -58,3 +59,11 @@ def test_another_option_is_still_refused(config, folder):
     config.data.crop_extent = 0.7
     with pytest.raises(errors.RunError, match=r"data\.crop_extent \(was "):
         experiment.read_run(config, folder)
+
+
+def test_every_option_since_then_may_be_lacking(config):
+    """A new key that is forgotten here would lock everybody out of their runs."""
+    listed = pathlib.Path(__file__).with_name("keys_of_an_earlier_version.txt").read_text("utf-8")
+    today = dict(trees.flatten_names(config_lib.to_dict(experiment.resolve(config))))
+    for key in today.keys() - set(listed.split()):
+        assert key in experiment.ADDED or identity.matches(key, experiment.CHANGEABLE), key

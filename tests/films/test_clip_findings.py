@@ -211,3 +211,14 @@ def test_profiles_alone_are_refused(side):
 )
 def test_frames_are_named_in_few_words(frames, words):
     assert clip_findings.name_frames(frames) == words
+
+
+def test_what_features_fit_and_what_landmarks_fit_is_no_trend():
+    """Features are seen to a fraction of a pixel, landmarks are not; profiles have landmarks."""
+    yaw = swing(-70.0, 70.0)
+    turned = np.abs(yaw) > 40.0
+    residual = np.where(turned, 0.012, 0.002)
+    found = clip_findings.judge(clip(yaw=yaw, refined=~turned, residual=residual))
+    assert "residual trend" not in kinds(found)
+    found = clip_findings.judge(clip(yaw=yaw, residual=residual))
+    assert "residual trend" in kinds(found)

@@ -15,6 +15,7 @@ from helpers import compiled, tiny_gan
 _RADIUS = 5.0
 
 
+@pytest.mark.slow  # compiles four layouts of four phases
 def test_eight_devices_train_the_parameters_of_one_however_they_share_the_work(tmp_path):
     trained = tiny_gan.train_everywhere(tmp_path, radius=_RADIUS)
     reference = trained.pop("jit on 1")

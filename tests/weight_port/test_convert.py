@@ -181,6 +181,7 @@ def test_exports_of_every_form_hold_the_originals_bytes(source, tmp_path, networ
             assert form[name].tobytes() == array.tobytes(), name
 
 
+@pytest.mark.slow  # that what differs is told, is tried always
 def test_verifying_finds_no_difference(source, capsys):
     arguments = ["--kind=eg3d", f"--src={source}", "--resolution=8"]
     assert verify.main(arguments) == 0

