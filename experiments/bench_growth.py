@@ -5,35 +5,31 @@ from typing import Any
 import numpy as np
 
 _RENDER = "generator.render."
-# What grows: the stage, the start of its names, and the steps (what is counted, batch, config).
-_SERIES: dict[str, tuple[str, list[tuple[float, int, dict[str, Any]]]]] = {
+# What grows: its stages, and the steps (what is counted, batch, changes of the config).
+_SERIES: dict[str, tuple[tuple[str, ...], list[tuple[float, int, dict[str, Any]]]]] = {
     "rays": (
-        "renderer",
-        [(side * side, 4, {"generator.neural_resolution": side}) for side in (16, 24, 32, 48, 64)],
+        ("renderer", "renderer_gradient"),
+        [(side * side, 4, {"generator.neural_resolution": side}) for side in (16, 32, 64)],
     ),
     "samples": (
-        "renderer",
+        ("renderer", "renderer_gradient"),
         [
-            (
-                2 * n,
-                4,
-                {f"{_RENDER}depth_resolution": n, f"{_RENDER}depth_resolution_importance": n},
-            )
-            for n in (6, 12, 24, 32, 48)
+            (2 * n, 4, {f"{_RENDER}depth_resolution{kind}": n for kind in ("", "_importance")})
+            for n in (8, 16, 32, 48)
         ],
     ),
-    "batch": ("generator", [(n, n, {}) for n in (2, 4, 8, 16)]),
+    "batch": (("generator_gradient",), [(n, n, {}) for n in (2, 4, 8)]),
     "pixels": (
-        "generator",
+        ("generator_gradient",),
         [
             (
                 side * side,
-                4,
+                2,
                 {
                     "generator.img_resolution": side,
                     "generator.neural_resolution": side // 2,
                     "generator.plane_resolution": side,
-                    "generator.channel_base": 32 * side,
+                    "generator.channel_base": 32 * side,  # the same channels at each distance
                 },
             )
             for side in (32, 64, 128)
@@ -48,19 +44,19 @@ def fit(sizes: list[float], seconds: list[float]) -> float:
 
 
 def measure(side: Any, rounds: int) -> tuple[dict[str, Any], list[str]]:
-    """Measures every series, forwards and with gradients; all steps of one take turns.
+    """Measures every series.
 
     Args:
       side: A process that runs stages, at size small.
-      rounds: Turns; medians of CPU time count, which other jobs disturb least.
+      rounds: Runs of each; medians of CPU time count, which other jobs disturb least.
 
     Returns:
       The numbers, and the lines of a table.
     """
     found: dict[str, Any] = {}
     lines = ["| what grows | stage | sizes | CPU ms | exponent |", "|---|---|---|---|---|"]
-    for name, (stage, steps) in _SERIES.items():
-        for kind in (stage, f"{stage}_gradient"):
+    for name, (stages, steps) in _SERIES.items():
+        for kind in stages:
             times = []
             for _, batch, changes in steps:
                 question = {"stage": kind, "batch": batch, "set": changes}
