@@ -15,8 +15,8 @@ DEV    := $(VENV)/.installed-dev
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures smoke bench bench-small \
-        bench-torch check \
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-pods chaos smoke bench \
+        bench-small bench-torch check \
         lock format dist clean
 
 help:  ## list the targets
@@ -60,6 +60,13 @@ test-slow: $(DEV)  ## the tests that take minutes each
 
 test-attack: $(DEV)  ## hostile files
 	$(PYTEST) -m attack
+
+test-pods: $(DEV)  ## runs of several processes on this machine (15 minutes)
+	$(PY) -m pytest -m pods tests/pods
+
+chaos: $(DEV)  ## runs killed at random moments must end the same (an hour)
+	$(PY) experiments/chaos.py runs/chaos --runs=14 --mode=all
+	$(PY) experiments/chaos.py runs/chaos --runs=6 --mode=reconstruction
 
 test-captures: $(DEV)  ## readers of all layouts, alignment, broken captures
 	$(PYTEST) -m captures

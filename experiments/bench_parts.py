@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ganavatar_jax.core import trees
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import discriminator, expression_mapping, generator, generator_network
@@ -28,6 +29,21 @@ def make_labels(batch: int) -> np.ndarray:
     return np.asarray(
         cameras.to_label25(cameras.Camera(cam2world=np.stack(poses), intrinsics=lenses))
     )
+
+
+def draw_weights(make: Callable[[], Any], seed: int = 0) -> Any:
+    """Draws variables in NumPy, as a network's `init` would, which takes long to compile."""
+    draws, flat = np.random.default_rng(seed), {}
+    for name, leaf in trees.flatten_names(jax.eval_shape(make)):
+        value = draws.normal(size=leaf.shape)
+        if name.endswith(("affine.bias", "spread")):
+            value = np.ones(leaf.shape)
+        elif name.endswith(("bias", "noise_strength", "w_avg")):
+            value = np.zeros(leaf.shape)
+        elif "mapping.fc" in name:
+            value = 100.0 * value
+        flat[name] = jnp.asarray(value, leaf.dtype)
+    return trees.unflatten_names(flat)
 
 
 def make_inputs(config: Any, batch: int) -> dict[str, np.ndarray]:
@@ -75,7 +91,8 @@ def _setup(config: Any, batch: int) -> tuple[Any, Any, dict[str, Any], Any]:
     """Returns the generator's sizes and weights, the inputs and a latent for each layer."""
     g = config.generator
     inputs = {k: jnp.asarray(v) for k, v in make_inputs(config, batch).items()}
-    return g, generator.init(jax.random.key(0), g), inputs, generator.broadcast(inputs["w"], g)
+    variables = draw_weights(lambda: generator.init(jax.random.key(0), g))
+    return g, variables, inputs, generator.broadcast(inputs["w"], g)
 
 
 def mapping_of(config: Any, batch: int) -> Part:
@@ -140,7 +157,7 @@ def discriminator_of(config: Any, batch: int) -> Part:
     inputs = {k: jnp.asarray(v) for k, v in make_inputs(config, batch).items()}
     d, label = config.discriminator, inputs["label25"]
     return lambda v, image, raw: discriminator.apply(v, image, raw, label, d), (
-        discriminator.init(jax.random.key(1), d),
+        draw_weights(lambda: discriminator.init(jax.random.key(1), d)),
         inputs["image"],
         inputs["image_raw"],
     )

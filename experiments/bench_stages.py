@@ -30,7 +30,7 @@ from ganavatar_jax.apps import experiment_config, startup
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import trees
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.models import face_reader
+from ganavatar_jax.models import discriminator, face_reader, generator
 from ganavatar_jax.training import (
     gan_step,
     loop,
@@ -171,17 +171,18 @@ def make_program(name: Any, config: Any, *, devices: int) -> step_inputs.Program
 
 def make_state(config: Any) -> state.GanState:
     """Makes a fresh state."""
-    gan, key = config.gan, jax.random.key(0)
+    gan, g, d, key = config.gan, config.generator, config.discriminator, jax.random.key(0)
+    networks = [
+        bench_parts.draw_weights(lambda: generator.init(key, g), 0),
+        bench_parts.draw_weights(lambda: discriminator.init(key, d), 1),
+    ]
     encoder = {}
     if gan.reconstruct:
         recon = gan.reconstruction
-        encoder = {
-            "e": state.make_encoder(key, recon.encoder, config.generator),
-            "recon_adam": recon.adam,
-        }
-    return state.make_state(
-        key, config.generator, config.discriminator, gan.g_adam, gan.d_adam, **encoder
-    )
+        encoder["recon_adam"] = recon.adam
+        made = bench_parts.draw_weights(lambda: state.make_encoder(key, recon.encoder, g), 2)
+        encoder["e"] = {"probes": {}} | made  # names leave out what is empty
+    return state.from_networks(*networks, networks[0], gan.g_adam, gan.d_adam, **encoder)
 
 
 def export(path: str, config: Any, batch: int, current: Any) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Runs one task of one config in one run folder: `python -m ganavatar_jax.main --help`.
 
-Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130 stopped by the user (a
-training that has saved its state, whatever the signal), 143 and 129 ended by SIGTERM and SIGHUP.
-Anything else is a defect of ours and keeps its traceback. JAX is imported only once the command
-line is understood and the run folder is known to be writable.
+Exit codes: 0 done, 2 the user's input is wrong (one line on stderr), 130, 143 and 129 stopped by
+SIGINT (Ctrl-C), SIGTERM and SIGHUP (a training has saved its state by then), 75 another process of
+the run died. Anything else is a defect of ours and keeps its traceback. JAX is imported only once
+the command line is understood and the run folder is known to be writable.
 """
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 from ganavatar_jax.apps import allocator, command_line, registry, startup
 from ganavatar_jax.core import errors, files
-from ganavatar_jax.runs import signals
+from ganavatar_jax.runs import signals, together
 
+EXIT_DEFECT = 1
 EXIT_USER_ERROR = 2
 EXIT_STOPPED = 130  # 128 + SIGINT, as shells count
 
@@ -26,26 +28,41 @@ def main(argv: Sequence[str]) -> int:
     Returns:
       The exit code.
     """
+    code, line = 0, ""
     try:
-        asked = command_line.parse(argv)
-        if isinstance(asked, str):
-            print(asked, end="")
-            return 0
-        startup.start_logging()
-        with signals.ending():
-            workdir = files.check_writable(asked.workdir)
-            startup.start_jax(asked.config)
-            registry.load(asked.task)(asked.config, workdir)
+        _run(argv)
     except errors.GanAvatarError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except signals.Ended as end:
-        print(str(end), file=sys.stderr)
-        return end.exit_code
-    except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return EXIT_STOPPED
-    return 0
+        code, line = EXIT_USER_ERROR, f"error: {error}"
+    except KeyboardInterrupt as stop:  # signals.Ended and progress.Stopped among them
+        code, line = getattr(stop, "exit_code", EXIT_STOPPED), str(stop) or "interrupted"
+    except Exception as defect:
+        if together.is_alone():
+            raise
+        traceback.print_exc()
+        together.leave(EXIT_DEFECT, type(defect).__name__)
+    if line:
+        print(line, file=sys.stderr)
+    together.leave(code, line)
+    return code
+
+
+def _run(argv: Sequence[str]) -> None:
+    """Does what the command line asks for, in this process's part of the run."""
+    asked = command_line.parse(argv)
+    if isinstance(asked, str):
+        print(asked, end="")
+        return
+    if asked.task in registry.READING:
+        registry.load(asked.task)(asked.config, files.expand_user(asked.workdir).absolute())
+        return
+    startup.start_logging()
+    with signals.ending():
+        workdir = files.check_writable(asked.workdir)
+        startup.start_jax(asked.config)
+        # What a single process can do, the first of several does while the others wait.
+        if together.is_first() or asked.task in registry.SHARED:
+            registry.load(asked.task)(asked.config, workdir)
+        together.meet("end")
 
 
 def run() -> None:

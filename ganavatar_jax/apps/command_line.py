@@ -51,6 +51,8 @@ def parse(argv: Sequence[str]) -> CommandLine | str:
     """
     if (answer := _answer_help(argv[1:])) is not None:
         return answer
+    if any(f"--task={task}" in argv for task in registry.READING):
+        argv = [*argv, *(["--config=configs/quickstart.py"] if not _names_config(argv) else [])]
     spec, rest = _split_config(argv)
     config = load_config(spec)
     _check_overrides(config, rest)
@@ -95,11 +97,15 @@ def _answer_help(arguments: Sequence[str]) -> str | None:
             others.remove(after)
         if not name:
             return config_help.overview()
-        if not any(re.match(r"--?config(=|$)", other) for other in others):
+        if not _names_config(others):
             return config_help.describe(name)
         spec, _ = _split_config(others)
         return config_help.describe(name, load_config(spec), source=spec)
     return None
+
+
+def _names_config(argv: Sequence[str]) -> bool:
+    return any(re.match(r"--?config(=|$)", argument) for argument in argv)
 
 
 def _split_config(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -12,12 +12,9 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
-
 from ganavatar_jax.apps import completeness, stages, weights
 from ganavatar_jax.core import files, portable
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.runs import run_dir, together
 from ganavatar_jax.training import checkpoints
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +47,15 @@ def settle(
     Raises:
       RunError: the newest checkpoint is damaged, or the folder cannot be written.
     """
+    if opened.primary:
+        _settle(begun, verdict, opened)
+    together.meet("what was trained before is kept aside")
+
+
+def _settle(
+    begun: completeness.Begun, verdict: completeness.Verdict, opened: run_dir.RunDir
+) -> None:
+    """Does what `settle` says, in the first process."""
     folder = opened.folder("checkpoints", "gan")
     with checkpoints.Checkpoints(folder) as saved:
         facts, steps = saved.latest_meta(), saved.steps()
@@ -64,15 +70,13 @@ def settle(
                 "train_gan: %s; the networks are exported again from the newest checkpoint.",
                 verdict.describe(),
             )
-    if reasons and opened.primary:
+    if reasons:
         kept = _keep_aside(opened, folder if facts is not None else None)
         _LOG.warning(
             "train_gan: %s; training starts anew%s.",
             "; ".join(reasons),
             f", what was trained before is kept in {kept}" if kept is not None else "",
         )
-    if reasons and jax.process_count() > 1:
-        multihost_utils.sync_global_devices("what was trained before is kept aside")
 
 
 def _compare(

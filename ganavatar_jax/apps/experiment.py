@@ -1,6 +1,7 @@
 """The whole configuration of a run, resolved once at the edge, and what all tasks share."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +11,7 @@ from ganavatar_jax.apps import completeness, experiment_config, stages
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, files
 from ganavatar_jax.faces import estimator_config
-from ganavatar_jax.runs import lock, run_dir
+from ganavatar_jax.runs import lock, mirror, run_dir, sharing, together
 
 # Keys that may change when a run folder is used again: how far, how fast and how a step is
 # computed, and those of stages that are made anew because of them.
@@ -31,7 +32,7 @@ CHANGEABLE = (
     "devices.*",
     "parallel",
     "compile_cache",
-    "tensorboard",
+    *("tensorboard", "wandb", "mirror"),
 )
 
 # Keys that run folders of earlier versions lack, with the value that means what was done then.
@@ -102,7 +103,11 @@ def open_run(
 
 @contextlib.contextmanager
 def hold_run(
-    config: ml_collections.ConfigDict, workdir: pathlib.Path, *, prepares: bool = False
+    config: ml_collections.ConfigDict,
+    workdir: pathlib.Path,
+    *,
+    prepares: bool = False,
+    shared: bool = False,
 ) -> Iterator[tuple[experiment_config.ExperimentConfig, run_dir.RunDir]]:
     """Opens the run folder for one task and keeps other commands out of it meanwhile.
 
@@ -110,25 +115,41 @@ def hold_run(
       config: What a file in configs/ returns.
       workdir: The run folder.
       prepares: As for `open_run`.
+      shared: Whether all processes of the run are here, not the first one alone.
 
     Yields:
       The resolved configuration and the run.
 
     Raises:
       ConfigError: the config is wrong.
-      RunError: another process works in the folder; or it cannot be used, or belongs to another
-        config.
+      RunError: another command works in the folder; or it cannot be used, or belongs to another
+        config, or is not one folder for all processes.
     """
-    import jax  # as in run_dir: starts the devices
-
-    resolve(config)  # what is wrong is told first, whoever works in the folder
+    resolved = resolve(config)  # what is wrong is told first, whoever works in the folder
+    if not together.is_alone() and resolved.parallel == "pmap" and shared:
+        raise errors.ConfigError(
+            "parallel=pmap works in one process; for several take parallel=jit or shard_map, which "
+            "give the same numbers."
+        )
     folder = files.check_writable(workdir)
-    alone = lock.hold(folder) if jax.process_index() == 0 else contextlib.nullcontext()
+    copy = mirror.Mirror(resolved.mirror, folder) if resolved.mirror else None
+    if copy is not None and together.is_first():
+        copy.pull()
+    alone = lock.hold(folder) if together.is_first() else contextlib.nullcontext()
     with alone:
-        resolved, opened = open_run(config, folder, prepares=prepares)
-        for name in stages.STAGES:
-            completeness.adopt(name, resolved, opened)
-        yield resolved, opened
+        if together.is_first():
+            resolved, opened = open_run(config, folder, prepares=prepares)
+            for name in stages.STAGES:
+                completeness.adopt(name, resolved, opened)
+        else:
+            opened = run_dir.RunDir(folder, primary=False)
+        if shared:
+            sharing.check(folder)
+        opened = dataclasses.replace(opened, mirror=copy)
+        try:
+            yield resolved, opened
+        finally:
+            opened.copy()
 
 
 def read_run(

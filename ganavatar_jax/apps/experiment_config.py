@@ -220,6 +220,9 @@ class ExperimentConfig:
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
+      wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
+      mirror: Where the run folder is copied to, e.g. gs://bucket/run; "" for nowhere. It is copied
+        after each checkpoint and stage, and fetched from there where it is not on this machine.
     """
 
     data: data_config.DataConfig
@@ -236,6 +239,8 @@ class ExperimentConfig:
     parallel: backends.Backend = "jit"
     compile_cache: bool = True
     tensorboard: bool = True
+    wandb: str = ""
+    mirror: str = ""
 
     def __post_init__(self) -> None:
         sides = (

@@ -179,7 +179,10 @@ def _latents(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     abstract = weights.abstract_encoder(gan.reconstruction.encoder, g_config)
     e = weights.load_network(train_gan.export_folder(opened) / weights.ENCODER, abstract)
     table = frame_table.load_split(
-        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
+        prepare_data.dataset_folder(opened),
+        "train",
+        cache_limit_mb=resolved.data.cache_limit_mb,
+        skip_damaged=resolved.data.skip_damaged,
     )
     # A random frame for every seed. A second time it would be the same pair: nothing to learn, and
     # held-out pairs would be among those trained on.

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Callable
 
 import ml_collections
 
@@ -17,7 +18,7 @@ from ganavatar_jax.apps import (
     train_mapping,
     weights,
 )
-from ganavatar_jax.runs import run_dir
+from ganavatar_jax.runs import run_dir, together
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,13 +57,20 @@ def run_all(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024).
     """
-    with experiment.hold_run(config, workdir, prepares=True) as (resolved, opened):
-        _run_all(resolved, opened)
+    with experiment.hold_run(config, workdir, prepares=True, shared=True) as (resolved, opened):
+        if together.is_first():
+            _look_ahead(resolved, opened)
+        for name, stage in _STAGES:
+            _take_part(name, stage, resolved, opened)
+    if together.is_first():
+        print(f"done: {opened.path}")
+        for name, what in _TO_OPEN.items():
+            if (opened.path / name).is_file():
+                print(f"  {name}: {what}")
 
 
-def _run_all(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
-    """Runs the stages of an open run."""
-    # What later stages lack is told now, not after the earlier ones.
+def _look_ahead(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
+    """Tells what later stages lack now, not after the earlier ones."""
     due = [n for n, _ in _STAGES if not completeness.judge(n, resolved, opened).stands]
     if train_gan.STAGE in due:
         train_gan.lay_out(resolved)
@@ -70,16 +78,32 @@ def _run_all(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
             weights.locate(resolved.gan.init)
     if {train_gan.STAGE, make_frontals.STAGE} & set(due):
         make_frontals.make_reader(resolved)
-    for name, stage in _STAGES:
-        if name not in _SELF_CHECKING:
-            verdict = completeness.judge(name, resolved, opened)
-            if verdict.stands:
-                print(f"{name}: complete")
-                continue
-            if verdict.info is not None:
-                _LOG.warning("%s: %s; it is made anew.", name, verdict.describe())
+
+
+def _take_part(
+    name: str,
+    stage: Callable[[experiment_config.ExperimentConfig, run_dir.RunDir], None],
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> None:
+    """Runs a stage if it is due; all processes train, and wait for the first in other stages."""
+    if name == train_gan.STAGE:
         stage(resolved, opened)
-    print(f"done: {opened.path}")
-    for name, what in _TO_OPEN.items():
-        if (opened.path / name).is_file():
-            print(f"  {name}: {what}")
+    elif together.is_first() and _is_due(name, resolved, opened):
+        stage(resolved, opened)
+    together.meet(name)
+
+
+def _is_due(
+    name: str, resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> bool:
+    """Whether a stage has something to do; says so where it has not, or why it has."""
+    if name in _SELF_CHECKING:
+        return True
+    verdict = completeness.judge(name, resolved, opened)
+    if verdict.stands:
+        print(f"{name}: complete")
+        return False
+    if verdict.info is not None:
+        _LOG.warning("%s: %s; it is made anew.", name, verdict.describe())
+    return True

@@ -87,6 +87,7 @@ def _start_from_base(config: ml_collections.ConfigDict) -> None:
             "lpips_weight": 1.0,
             "focus_weight": 16.0,
             "eyes_weight": 16.0,
+            "unseen_interval": 8,
         }
     )
     config.gan.reconstruction.adam.lr = 0.01
@@ -162,6 +163,7 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "log_iterations": 1,
         }
     )
+    config.gan.reconstruction.unseen_interval = 0  # there is no start to fill in from
     config.gan.reconstruction.encoder.identity = "mean"  # 24 frames are too few for components
     # Three steps make no face. The face networks run all the same, on whatever there is: every
     # stage works on real readings, which mean nothing.

@@ -26,6 +26,8 @@ class Entry(NamedTuple):
 
 
 DEFAULT = "all"
+READING = ("status",)  # only look at the run folder, without JAX and without --config
+SHARED = ("all", "train_gan")  # all processes of a run take part
 TASKS = {
     "all": Entry("pipeline:run_all", "the whole method: all of the following up to render"),
     "prepare_data": Entry(
@@ -36,6 +38,9 @@ TASKS = {
     "train_mapping": Entry("train_mapping:run", "a network learns from codes what to render"),
     "evaluate": Entry("evaluate:run", "held-out frames are reenacted, measured and compared"),
     "render": Entry("render:run", "a turntable video and a sheet of expressions"),
+    "status": Entry(
+        "status:run", "how far a run folder is, and who works in it; needs no --config"
+    ),
     "drive": Entry("drive:run", "a finished avatar is driven by another video, pictures or codes"),
 }
 

@@ -24,8 +24,14 @@ LENGTH_OPTIONS = (
     "gan.log_iterations",
     "gan.profile_iterations",
 )
-RATE_OPTIONS = ("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma")
-COMPUTING_OPTIONS = ("gan.microbatch", "generator.render.ray_chunk", "data.cache_limit_mb")
+RATE_OPTIONS = (
+    *("gan.g_lr", "gan.d_lr", "gan.reconstruction.adam.lr", "gan.gamma"),
+    "gan.skip_nonfinite",
+)
+COMPUTING_OPTIONS = (
+    *("gan.microbatch", "generator.render.ray_chunk"),
+    *("data.cache_limit_mb", "data.skip_damaged"),
+)
 
 # Where files of the estimator are does not matter, nor how many threads read.
 _ESTIMATOR_PLACES = (
@@ -206,7 +212,7 @@ _TABLE = (
         "prepare_data",
         options=("data.*",),
         without=(
-            *("data.source", "data.mirror", "data.cache_limit_mb"),
+            *("data.source", "data.mirror", "data.cache_limit_mb", "data.skip_damaged"),
             *("data.video.truth", "data.video.matte_model", "data.video.fewest_frames"),
         ),
         takes=lambda _: (),

@@ -10,9 +10,11 @@ import tempfile
 from typing import Any, Literal
 
 import ml_collections
+import numpy as np
 
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, jax_check
+from ganavatar_jax.runs import coordinator, together
 
 MatmulPrecision = Literal["default", "high", "highest"]
 
@@ -20,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 _COUNT_FLAG = "--xla_force_host_platform_device_count"
 _PATIENCE_FLAG = "--xla_cpu_collective_call_terminate_timeout_seconds"
 _PATIENCE_S = 1200
+_SHARED_BYTES = 2048
 # Takes two tuning hints of its own compiler for CPU features that are missing, and says so in lines
 # of 3000 letters for every program that comes from the cache.
 _NOISY_JAXLIB = "0.10.1"
@@ -31,7 +34,12 @@ class DevicesConfig:
 
     Attributes:
       cpu_virtual: Split the CPU into this many devices; 0 leaves it as one.
-      distributed: Whether this is one of several processes, as on a TPU pod.
+      distributed: Whether this is one of several processes that JAX finds by itself: on a TPU pod,
+        in a job of SLURM, GKE or Open MPI.
+      coordinator: Host and port of the first of several processes, where JAX does not find them;
+        "" takes JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID if they are set.
+      processes: How many there are, with `coordinator`.
+      process: Which of them this is, 0 and up, with `coordinator`.
       matmul_precision: How the networks multiply float32 matrices and convolve. "highest" is full
         float32, as the original ran (it turned TF32 off); "default" is the device's fastest (TF32
         on recent GPUs, bfloat16 on TPUs), "high" lies between. CPUs always compute in full
@@ -40,11 +48,23 @@ class DevicesConfig:
 
     cpu_virtual: int = 0
     distributed: bool = False
+    coordinator: str = ""
+    processes: int = 0
+    process: int = -1
     matmul_precision: MatmulPrecision = "highest"
 
     def __post_init__(self) -> None:
         if self.cpu_virtual < 0:
             raise ValueError(f"cpu_virtual must be 0 or more; got {self.cpu_virtual}.")
+        if not self.coordinator:
+            return
+        if not 0 <= self.process < self.processes:
+            raise ValueError(
+                "with coordinator, processes must say how many there are and process which of them "
+                f"this is, 0 and up; got {self.processes} and {self.process}."
+            )
+        if not self.coordinator.rpartition(":")[2].isdecimal():
+            raise ValueError(f"coordinator must be HOST:PORT; got {self.coordinator!r}.")
 
 
 def start_logging() -> None:
@@ -55,8 +75,8 @@ def start_logging() -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Leaves out what orbax's threads log with a traceback and raise as well, e.g. a full disk."""
-    return not (record.exc_info and "orbax" in pathlib.Path(record.pathname).parts)
+    """Leaves out what orbax logs and raises as well, e.g. a full disk: we tell it in our words."""
+    return "orbax" not in pathlib.Path(record.pathname).parts
 
 
 def start_jax(config: ml_collections.ConfigDict) -> None:
@@ -69,6 +89,7 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
 
     Raises:
       ConfigError: one of the keys is missing or wrong, or there are no other processes.
+      RunError: the other processes cannot be reached.
       BackendError: the installed JAX computes wrong.
     """
     for name in ("devices", "compile_cache"):
@@ -86,17 +107,66 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
 
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-    if devices.distributed:
-        import jax
-
-        try:
-            jax.distributed.initialize()
-        except (ValueError, RuntimeError) as error:  # RuntimeError: the others do not answer
-            raise errors.ConfigError(
-                "devices.distributed: expected a pod or a cluster whose processes JAX finds by "
-                f"itself; got: {str(error).strip().splitlines()[0]} On one machine leave this out."
-            ) from error
+    _join_processes(_find_processes(devices))
     settle_arithmetic(devices.matmul_precision)
+
+
+def _find_processes(devices: DevicesConfig) -> DevicesConfig:
+    """Looks for the other processes in the environment where the config does not name them."""
+    names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    found = [os.environ.get(name, "") for name in names]
+    if devices.coordinator or devices.distributed or not all(found):
+        return devices
+    address, count, index = found
+    try:
+        return dataclasses.replace(
+            devices, coordinator=address, processes=int(count), process=int(index)
+        )
+    except ValueError as error:
+        raise errors.ConfigError(f"{', '.join(names)}: {error}") from error
+
+
+def _join_processes(devices: DevicesConfig) -> None:
+    """Connects this process with the others of its run, if there are any."""
+    if not devices.distributed and not devices.coordinator:
+        return
+    import jax
+    from jax.experimental import multihost_utils
+
+    place = (
+        {
+            "coordinator_address": devices.coordinator,
+            "num_processes": devices.processes,
+            "process_id": devices.process,
+        }
+        if devices.coordinator
+        else {}
+    )
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM for itself
+    try:
+        with coordinator.apart():
+            jax.distributed.initialize(**place)
+    except (ValueError, RuntimeError) as error:  # RuntimeError: the others do not answer
+        reason = str(error).strip().splitlines()[0]
+        if devices.coordinator:
+            raise errors.ConfigError(
+                f"devices.coordinator: process {devices.process} of {devices.processes} does not "
+                f"find the others at {devices.coordinator}: {reason} Start all with one address, "
+                "that of the machine of process 0 and a free port there."
+            ) from error
+        raise errors.ConfigError(
+            "devices.distributed: expected a pod or a cluster whose processes JAX finds by "
+            f"itself; got: {reason} On one machine leave this out; elsewhere name "
+            "devices.coordinator, devices.processes and devices.process."
+        ) from error
+
+    def share(data: bytes) -> bytes:
+        blob = np.zeros(_SHARED_BYTES, np.uint8)
+        blob[: len(data)] = np.frombuffer(data, np.uint8)
+        return np.asarray(multihost_utils.broadcast_one_to_all(blob)).tobytes().rstrip(b"\0")
+
+    host = devices.coordinator.rpartition(":")[0].strip("[]")
+    together.join(jax.process_index(), jax.process_count(), share, host=host)
 
 
 def settle_arithmetic(matmul_precision: MatmulPrecision = "highest") -> None:

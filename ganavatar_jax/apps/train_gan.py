@@ -26,7 +26,7 @@ from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import discriminator, encoder, face_reader, generator
 from ganavatar_jax.reports import media
-from ganavatar_jax.runs import environment, run_dir
+from ganavatar_jax.runs import divergence, environment, progress, run_dir, together
 from ganavatar_jax.training import loop, parallel, recon_step, state, unseen
 
 STAGE = loop.STAGE
@@ -47,7 +47,7 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Source: GAN-Avatar (Kabadayi et al. 2024), section on personalisation.
     """
-    with experiment.hold_run(config, workdir) as (resolved, opened):
+    with experiment.hold_run(config, workdir, shared=True) as (resolved, opened):
         train(resolved, opened)
 
 
@@ -96,45 +96,29 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     """
     begun = completeness.begin(STAGE, resolved, opened)
     verdict = completeness.judge(STAGE, resolved, opened)
-    if verdict.stands:
-        print(f"{STAGE}: complete")
+    if together.tell(verdict.stands):
+        if opened.primary:
+            print(f"{STAGE}: complete")
         return
     layout = lay_out(resolved)
     earlier_training.settle(begun, verdict, opened)
-    gan = resolved.gan
-    table = frame_table.load_split(
-        prepare_data.dataset_folder(opened), "train", cache_limit_mb=resolved.data.cache_limit_mb
-    )
-    batches = frame_table.make_batches(
-        table,
-        batch_size=gan.batch_size // jax.process_count(),
-        seed=gan.seed,
-        mirror=resolved.data.mirror,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    gan, table = resolved.gan, _load_frames(resolved, opened)
+    batches = _batches(resolved, table)
     labels = table.label25
     if resolved.data.mirror:
         labels = np.concatenate([labels, np.asarray(cameras.mirror_label25(labels))])
     start = _load_start(resolved)
     encoder_variables = _make_encoder(resolved, start, table) if gan.reconstruct else None
+    outputs = _lay_outputs(resolved, opened)
     final = loop.train(
         _initial(resolved, start, encoder_variables),
         batches,
         labels,
         options=resolved.gan_step,
         layout=layout,
-        outputs=loop.Outputs(
-            checkpoints=opened.folder("checkpoints", "gan"),
-            writer_options={
-                "path": opened.metrics,
-                "tensorboard_dir": opened.folder("tensorboard", "gan")
-                if resolved.tensorboard
-                else None,
-                "primary": opened.primary,
-            },
+        outputs=dataclasses.replace(
+            outputs,
             draw_samples=_sample_drawer(resolved, opened, table),
-            profile=opened.folder("tensorboard", "gan") if gan.profile_iterations else None,
             facts=earlier_training.note(begun),
         ),
         read_filmed=None
@@ -146,6 +130,52 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         _export(resolved, opened, final)
     info = {"kimg": gan.iterations * gan.batch_size / 1000, "frames": len(table.frame_id)}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _lay_outputs(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> loop.Outputs:
+    """Says where results go, but for sample pictures."""
+    events = opened.folder("tensorboard", "gan")
+    return loop.Outputs(
+        checkpoints=opened.folder("checkpoints", "gan"),
+        writer_options={
+            "path": opened.metrics,
+            "tensorboard_dir": events if resolved.tensorboard else None,
+            "wandb": resolved.wandb,
+            "primary": opened.primary,
+        },
+        draw_samples=lambda state, kimg: {},
+        saved=opened.copy,
+        profile=events if resolved.gan.profile_iterations else None,
+    )
+
+
+def _load_frames(
+    resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir
+) -> frame_table.FrameTable:
+    return frame_table.load_split(
+        prepare_data.dataset_folder(opened),
+        "train",
+        cache_limit_mb=resolved.data.cache_limit_mb,
+        skip_damaged=resolved.data.skip_damaged,
+    )
+
+
+def _batches(
+    resolved: experiment_config.ExperimentConfig, table: frame_table.FrameTable
+) -> loop.Batches:
+    """Starts this process's stream of batches."""
+    gan = resolved.gan
+    return frame_table.make_batches(
+        table,
+        batch_size=gan.batch_size,
+        seed=gan.seed,
+        mirror=resolved.data.mirror,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        skip_damaged=resolved.data.skip_damaged,
+    )
 
 
 def _export(
@@ -213,7 +243,18 @@ def _views(
     size = gan.reconstruction.encoder.face_dim
     z = jnp.concatenate([jnp.mean(told, axis=0)[:size], e["buffers"]["identity"]])
     net = lpips.load_params("alex") if gan.reconstruction.lpips_weight else None
-    w = unseen.find_person(start.g, z, image_u8, label25, g, seed=gan.seed, lpips_params=net)
+    with progress.Progress(unseen.STEPS, unit="step", title="find person", every_s=10) as bar:
+        w = unseen.find_person(
+            start.g,
+            z,
+            image_u8,
+            label25,
+            g,
+            seed=gan.seed,
+            lpips_params=net,
+            progress=lambda done, _: bar.update(done - bar.done),
+        )
+        bar.update(unseen.STEPS - bar.done)
     views = unseen.imagine(start.g, w, cameras25, g)
     if opened.primary:
         with files.atomic_path(path) as temporary:
@@ -311,15 +352,36 @@ def _sample_drawer(
         ws = generator.broadcast(generator.map_latent(g, z, label, g_config), g_config)
         return generator.synthesize(g, ws, label, g_config).image
 
-    def draw_samples(current: state.GanState, kimg: float) -> None:
+    spread = _spread_measure(g_config.img_resolution)
+
+    def draw_samples(current: state.GanState, kimg: float) -> dict[str, float]:
         g = jax.tree.map(np.asarray, current.g_ema)
         tiles = np.concatenate([images.to_u8(draw(g, row)) for row in rows])
         if opened.primary:
             name = f"{round(kimg * 1000):08d}_images.png"
             grid = media.tile_sheet(tiles, columns=_SAMPLE_COLUMNS)
             media.save_png(opened.folder("samples", "gan") / name, grid)
+        return {divergence.GanWatch.SPREAD: spread(tiles[:_SAMPLE_COLUMNS])}
 
     return draw_samples
+
+
+def _spread_measure(side: int) -> Callable[[np.ndarray], float]:
+    """Makes what measures how far samples are from each other: LPIPS, or pixels where too small."""
+    if side < lpips.MIN_SIDE_PX:
+        return lambda tiles: float(np.mean(np.std(tiles / 127.5, axis=0)))
+    params = lpips.load_params("alex")
+
+    @jax.jit
+    def measure(tiles: jax.Array) -> jax.Array:
+        features = lpips.unit_features(params, images.from_u8(tiles), net="alex")
+        rows = [
+            lpips.distance(params, tuple(f[i : i + 1] for f in features), features)
+            for i in range(len(tiles))
+        ]
+        return jnp.sum(jnp.stack(rows)) / (len(rows) * (len(rows) - 1))  # without itself: 0
+
+    return lambda tiles: float(measure(tiles))
 
 
 def provenance(resolved: experiment_config.ExperimentConfig) -> dict[str, object]:

@@ -149,6 +149,7 @@ def _optimize(
         stage=STAGE,
         resumed_step=None,
         tensorboard_dir=opened.folder("tensorboard", "mapping") if resolved.tensorboard else None,
+        wandb=resolved.wandb,
         primary=opened.primary,
     )
     bar = progress.Progress(total, unit="it", title=STAGE, every_s=10, compiles=True)

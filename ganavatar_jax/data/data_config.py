@@ -217,6 +217,9 @@ class DataConfig:
       cache_limit_mb: Images of a split are kept in memory, decoded, if they take at most this many
         MB (2^20 bytes): 5,461 frames of 512 pixels with the default. More are decoded from disk
         batch by batch; the batches are the same.
+      skip_damaged: How many training frames of the prepared dataset may turn out damaged: they are
+        named, counted and left out. One more ends the training; --task=prepare_data makes the
+        dataset again.
     """
 
     source: str
@@ -234,6 +237,7 @@ class DataConfig:
     mirror: bool = False
     split: SplitConfig = dataclasses.field(default_factory=SplitConfig)
     cache_limit_mb: int = 4096
+    skip_damaged: int = 4
 
     def __post_init__(self) -> None:
         """Refuses resolutions the networks do not have."""
@@ -247,6 +251,8 @@ class DataConfig:
                 f"cache_limit_mb must not be negative; got {self.cache_limit_mb}. 0 keeps all "
                 "images on disk."
             )
+        if self.skip_damaged < 0:
+            raise ValueError(f"skip_damaged must not be negative; got {self.skip_damaged}.")
         if self.crop_extent <= 0:
             raise ValueError(f"crop_extent must be positive; got {self.crop_extent}.")
         if not self.source:

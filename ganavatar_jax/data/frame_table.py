@@ -19,7 +19,7 @@ import numpy as np
 
 from ganavatar_jax.core import image_sequences
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
-from ganavatar_jax.data import canonicalize, data_config
+from ganavatar_jax.data import canonicalize, damaged_frames, data_config
 from ganavatar_jax.data.builders import gan_frames, storage, stored_records
 
 _READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
@@ -62,6 +62,7 @@ def load_split(
     *,
     with_alpha: bool = False,
     cache_limit_mb: int = data_config.DataConfig.cache_limit_mb,
+    skip_damaged: int = 0,
 ) -> FrameTable:
     """Reads a split: everything but its images, and these too as long as they fit the limit.
 
@@ -70,12 +71,13 @@ def load_split(
       split: "train" or "test".
       with_alpha: Serve alpha too.
       cache_limit_mb: Images that take more than this many MB (2^20 bytes) decoded stay on disk.
+      skip_damaged: How many damaged records are named, left out and counted; one more is refused.
 
     Returns:
       The frames.
 
     Raises:
-      DataFormatError: there is no dataset, no such split, or a record of it is damaged.
+      DataFormatError: there is no dataset, no such split, or too many records of it are damaged.
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
     metadata = storage.read_metadata(builder)
@@ -89,8 +91,15 @@ def load_split(
     arrays = {}
     if size <= cache_limit_mb * 2**20:
         arrays = {name: np.empty(stored.shape, np.uint8) for name, stored in images.items()}
-    columns = _read_columns(records, arrays, codes=len(metadata["expression_names"]))
+    damaged = damaged_frames.Damaged(skip_damaged)
+    codes = len(metadata["expression_names"])
+    columns = _read_columns(records, arrays, codes=codes, damaged=damaged)
     images |= arrays
+    if damaged:
+        kept = np.setdiff1d(np.arange(len(records)), sorted(damaged))
+        images = {name: image_sequences.Rows(stored, kept) for name, stored in images.items()}
+        images |= {name: array[kept] for name, array in arrays.items()}
+        columns = {name: _keep(column, kept) for name, column in columns.items()}
     return FrameTable(
         image=images["image"],
         alpha=images.get("alpha"),
@@ -116,13 +125,22 @@ def load_label25(dataset_dir: str | pathlib.Path, split: str) -> Float[np.ndarra
     """
     builder = storage.open_dataset(dataset_dir, gan_frames.GanFrames)
     features = gan_frames.image_features(storage.read_metadata(builder))
-    return _read_columns(storage.open_split(builder, split, images=features), {}, codes=0)[
-        "label25"
-    ]
+    records = storage.open_split(builder, split, images=features)
+    return _read_columns(records, {}, codes=0, damaged=damaged_frames.Damaged(0))["label25"]
+
+
+def _keep(column: Any, rows: np.ndarray) -> Any:
+    if isinstance(column, tuple):
+        return tuple(column[row] for row in rows)
+    return None if column is None else column[rows]
 
 
 def _read_columns(
-    records: stored_records.Records, arrays: Mapping[str, np.ndarray], *, codes: int
+    records: stored_records.Records,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    codes: int,
+    damaged: damaged_frames.Damaged,
 ) -> dict[str, Any]:
     """Reads all but the images, and fills the arrays of images that are to be in memory."""
     count = len(records)
@@ -141,7 +159,7 @@ def _read_columns(
         frame_id[index] = example["frame_id"].decode()
         sequence[index] = example["sequence"].decode()
 
-    stored_records.for_each(count, read)
+    stored_records.for_each(count, lambda index: damaged.passing(index, lambda: read(index)))
     return {
         "label25": label25,
         "expression": expression if codes else None,
@@ -175,20 +193,24 @@ def make_batches(
     mirror: bool = False,
     process_index: int = 0,
     process_count: int = 1,
+    skip_damaged: int = 0,
 ) -> grain.DatasetIterator:
     """Starts the endless stream of training batches of one process.
 
     Every epoch is a new permutation of all frames; with `mirror`, of all frames and their mirror
-    images. The frames are dealt out to the processes in turn, so that together they see what one
-    process would see. Expression codes are not served: no training step takes a frame's code.
+    images. Every process takes its slice of each batch of one order, so that together they see what
+    one process would see, and a position means the same for any number of them. Expression codes
+    are not served: no training step takes a frame's code.
 
     Args:
       table: The frames; images that are on disk are decoded batch by batch, some batches ahead.
-      batch_size: Frames in a batch of this process.
+      batch_size: Frames in a batch of all processes.
       seed: Fixes the order; the same in every process.
       mirror: Add mirror images, with mirrored cameras.
       process_index: Which process this is.
       process_count: How many there are.
+      skip_damaged: How many frames whose image turns out damaged on disk are named and replaced by
+        the frame that follows; one more is refused when its batch is due.
 
     Returns:
       An iterator over dicts: `image` uint8 [b h w 3], `label25` float32 [b 25], `index` int32 [b],
@@ -198,10 +220,15 @@ def make_batches(
     Source: grain; mirroring as in EG3D's mirrored datasets.
     """
     count = len(table.frame_id)
+    share = batch_size // process_count
+    mine = slice(process_index * share, (process_index + 1) * share)
+    damaged = damaged_frames.Damaged(skip_damaged)
 
     def load(indices: np.ndarray) -> dict[str, np.ndarray]:
+        indices = indices[mine]
         frames = indices % count
-        image, label25 = table.image[frames], table.label25[frames]
+        image, frames = damaged.read(table.image, frames)
+        indices, label25 = frames + indices // count * count, table.label25[frames]
         mirrored = indices >= count
         if mirrored.any():
             image[mirrored] = canonicalize.mirror_image(image[mirrored])
@@ -210,6 +237,5 @@ def make_batches(
         return batch if table.filmed is None else batch | {"filmed": read_filmed(table, indices)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()
-    dataset = dataset.repeat()[process_index::process_count]
-    dataset = dataset.batch(batch_size, drop_remainder=True).map(load)
+    dataset = dataset.repeat().batch(batch_size, drop_remainder=True).map(load)
     return iter(dataset.to_iter_dataset(_READ_OPTIONS))

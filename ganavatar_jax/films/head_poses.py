@@ -169,14 +169,14 @@ def solve(
     rotation, translation = pose_smoothing.smooth(
         state.rotation, state.translation, np.linalg.inv(own), starts
     )
-    sure = _shared_sigma_deg(_angle_slopes(rotation), shared)[few, 1]
+    sure = _shared_sigma_deg(head_angles.turn_slopes(rotation), shared)[few, 1]
     level = _level_turn(rotation, float(np.median(sure)))
     smooth = dataclasses.replace(state, rotation=rotation, translation=translation)
     predicted, _, _ = _project(problem, smooth)
     residual = np.linalg.norm((predicted - centred)[..., :2], axis=-1)
     translation = translation + rotation @ (_FACE_CENTER - level @ _FACE_CENTER)
     rotation = rotation @ level
-    angles = _angle_slopes(rotation)
+    angles = head_angles.turn_slopes(rotation)
     common = _shared_sigma_deg(angles, shared)
     single = _CAUTION * _angle_sigma_deg(angles, own[:, :3, :3])
     return HeadPoses(
@@ -283,24 +283,12 @@ def _turn_slopes(problem: _Problem, state: _State, turned: np.ndarray) -> np.nda
     """Derivatives of turned points by a turn applied last, drift included: [f n 3 3]."""
     yaw, pitch = head_angles.view_angles(np.swapaxes(state.rotation, 1, 2))
     by_yaw, by_pitch = face_model.drift_slopes(yaw, pitch)
-    angles = _angle_slopes(state.rotation)
+    angles = head_angles.turn_slopes(state.rotation)
     slopes = by_yaw[..., None] * angles[:, None, 0] + by_pitch[..., None] * angles[:, None, 1]
     moved = np.einsum("ncd,fdk->fnck", problem.model.drift, slopes)
     return rotation_vectors.cross_slopes(turned) + np.einsum(
         "fij,fnjk->fnik", state.rotation, moved
     )
-
-
-def _angle_slopes(rotation: np.ndarray) -> np.ndarray:
-    """Derivatives of yaw, pitch and roll by a turn of the head in the camera: [f 3 3]."""
-    backward = -rotation[:, 2]
-    # A turn w moves the viewing direction, seen from the head, by R^T (w x z).
-    moves = np.stack([-rotation[:, 1], rotation[:, 0], np.zeros_like(backward)], axis=-1)
-    flat = np.maximum(backward[:, 0] ** 2 + backward[:, 2] ** 2, 1e-2)[:, None]
-    yaw = (backward[:, 2:] * moves[:, 0] - backward[:, :1] * moves[:, 2]) / flat
-    pitch = moves[:, 1] / np.sqrt(flat)
-    roll = np.tile([0.0, 0.0, 1.0], (len(rotation), 1))
-    return np.stack([yaw, pitch, roll], axis=1)
 
 
 def _angle_sigma_deg(slopes: np.ndarray, covariance: np.ndarray) -> np.ndarray:

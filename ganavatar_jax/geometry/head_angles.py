@@ -64,3 +64,22 @@ def to_cameras(
     poses[:, :3, :3] = np.swapaxes(rotation, 1, 2)
     poses[:, :3, 3] = -np.einsum("fji,fj->fi", rotation, translation)
     return poses
+
+
+def turn_slopes(rotation: Float[np.ndarray, "f 3 3"]) -> Float[np.ndarray, "f 3 3"]:
+    """Differentiates yaw, pitch and roll by a turn of the head in the camera.
+
+    Args:
+      rotation: Head to camera.
+
+    Returns:
+      Slopes of each angle (rows) by the turn's rotation vector, applied last.
+    """
+    backward = -rotation[:, 2]
+    # A turn w moves the viewing direction, seen from the head, by R^T (w x z).
+    moves = np.stack([-rotation[:, 1], rotation[:, 0], np.zeros_like(backward)], axis=-1)
+    flat = np.maximum(backward[:, 0] ** 2 + backward[:, 2] ** 2, 1e-2)[:, None]
+    yaw = (backward[:, 2:] * moves[:, 0] - backward[:, :1] * moves[:, 2]) / flat
+    pitch = moves[:, 1] / np.sqrt(flat)
+    roll = np.tile([0.0, 0.0, 1.0], (len(rotation), 1))
+    return np.stack([yaw, pitch, roll], axis=1)

@@ -58,6 +58,23 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
         os.close(file)
 
 
+def holder(folder: str | os.PathLike[str]) -> owner_lib.Owner | None:
+    """Looks who works in a folder, without touching its lock.
+
+    Args:
+      folder: The run folder.
+
+    Returns:
+      The process; None where there is none, or it is dead.
+    """
+    try:
+        content = json.loads((pathlib.Path(folder) / NAME).read_text("utf-8") or "null")
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = owner_lib.from_json(content) if isinstance(content, dict) else None
+    return None if known is None or known.is_alive() is False else known
+
+
 def _take(path: pathlib.Path) -> int:
     """Opens and locks the file, and writes this process into it."""
     try:

@@ -1,10 +1,11 @@
-"""Numbers of a run: one JSON object a line in metrics.jsonl, and TensorBoard if it is installed.
+"""Numbers of a run: JSON objects in metrics.jsonl, and TensorBoard, and Weights & Biases if asked.
 
 Each line is {"step": int, "kimg": float, "stage": str, name: value, ...}. All stages of a run
 share the file. A resumed stage first drops its lines from beyond the step it resumes at, so that
 every (stage, step) has one truth. Values that are not finite are written as null.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -37,6 +38,7 @@ class MetricWriter:
         stage: str,
         resumed_step: int | None,
         tensorboard_dir: str | os.PathLike[str] | None = None,
+        wandb: str = "",
         primary: bool = True,
     ) -> None:
         """Opens the file for appending, after dropping what the stage is about to redo.
@@ -46,17 +48,22 @@ class MetricWriter:
           stage: Name of the stage.
           resumed_step: Step of the checkpoint the stage continues from; None starts it anew.
           tensorboard_dir: Where TensorBoard events go as well; None for none.
+          wandb: Project of Weights & Biases that the numbers go to as well; "" for none.
           primary: Whether this process writes; the others of a multi-process run do not.
 
         Raises:
           RunError: the file is unreadable or cannot be written.
+          MissingDependencyError: wandb is asked for and not installed.
         """
         self.path = pathlib.Path(path)
         self.stage = stage
         self._file = None
         self._tensorboard = None
+        self._wandb = None
         if not primary:
             return
+        if wandb:
+            self._wandb = _open_wandb(wandb, self.path.parent, stage)
         last = -1 if resumed_step is None else resumed_step
         _drop_beyond(self.path, stage, last)
         try:
@@ -93,6 +100,9 @@ class MetricWriter:
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, int(step))
+        if self._wandb is not None:
+            named = {"step": int(step), "kimg": float(kimg)} | values
+            self._wandb.log({f"{self.stage}/{name}": value for name, value in named.items()})
 
     def close(self) -> None:
         """Closes the files."""
@@ -100,6 +110,8 @@ class MetricWriter:
             self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
 
     def __enter__(self) -> "MetricWriter":
         return self
@@ -195,6 +207,26 @@ def _drop_beyond(path: pathlib.Path, stage: str, last_step: int) -> None:
     lines = read_metrics(path)
     kept = [line for line in lines if line["stage"] != stage or line["step"] <= last_step]
     files.write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _open_wandb(project: str, folder: pathlib.Path, stage: str) -> Any:
+    """Opens the run of this folder, the same one after a resume; all its stages share it."""
+    try:
+        import wandb  # type: ignore[import-not-found]  # optional
+    except ImportError as error:
+        raise errors.MissingDependencyError(
+            f'wandb="{project}" needs Weights & Biases: pip install "ganavatar-jax[wandb]", or '
+            'leave --config.wandb="".'
+        ) from error
+    run = wandb.init(
+        project=project,
+        name=folder.name,
+        id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+        dir=str(folder),
+        resume="allow",
+    )
+    run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+    return run
 
 
 def _open_tensorboard(folder: str | os.PathLike[str], *, purge_step: int) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import tqdm
 
-from ganavatar_jax.runs import signals
+from ganavatar_jax.runs import signals, together
 
 _LOG = logging.getLogger(__name__)
 _ABORTING = (signal.SIGINT, signal.SIGTERM)
@@ -32,7 +32,15 @@ _RUNNING = (
 
 
 class Stopped(KeyboardInterrupt):
-    """The user asked to stop and the state is saved; `main` prints the message, exit code 130."""
+    """The user asked to stop and the state is saved; `main` prints the message.
+
+    Attributes:
+      exit_code: 128 and the number of the signal that asked, as shells count.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
 
 
 class Progress:
@@ -181,10 +189,12 @@ class StopRequest:
 
     Attributes:
       requested: Whether the loop should save and leave.
+      number: The signal that asked first.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.number = int(signal.SIGINT)
         self._previous: dict[int, object] = {}
         self._handled = threading.Event()
         self._asked = 0  # signals but SIGHUP
@@ -192,8 +202,10 @@ class StopRequest:
         self._said = threading.Lock()  # taken once, by whoever says it
         self._terminal = signals.Terminal()
         self._watcher: signals.Watcher | None = None
+        self._elsewhere: Callable[[int], None] | None = None
 
     def __enter__(self) -> "StopRequest":
+        self._elsewhere = together.hear_stops(self._hear_from_elsewhere)
         if threading.current_thread() is threading.main_thread():
             self._watcher = signals.Watcher(self._hear)
             self._watcher.__enter__()
@@ -208,6 +220,7 @@ class StopRequest:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
+        together.hear_stops(self._elsewhere)
         self._restore()
         if self._watcher is not None:
             self._watcher.__exit__(kind, error, trace)
@@ -216,14 +229,23 @@ class StopRequest:
         """Speaks where the main thread cannot; runs in a thread."""
         if number not in _SIGNALS:
             return
+        together.announce_stop(number)
         self._heard += number in _ABORTING
         if not self._handled.wait(_PATIENCE_S):
             self._say(number)
 
+    def _hear_from_elsewhere(self, number: int) -> None:
+        """Another process of the run was asked; runs in a thread."""
+        if not self.requested:
+            self.requested, self.number = True, number
+        self._say(number)
+
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        together.announce_stop(number)
         self._terminal.leave_if_gone()
         self._handled.set()
-        self.requested = True
+        if not self.requested:
+            self.requested, self.number = True, number
         self._asked += number in _ABORTING
         if number in _ABORTING and max(self._asked, self._heard) > 1:
             self._restore()

@@ -26,6 +26,7 @@ from ganavatar_jax.core import errors, files, trees
 from ganavatar_jax.core.readers import json_files
 from ganavatar_jax.runs import environment
 from ganavatar_jax.runs import identity as identity_lib
+from ganavatar_jax.runs import mirror as mirror_lib
 
 FOLDERS = (
     "samples", "checkpoints", "evaluation", "dataset", "renders", "weights", "tensorboard"
@@ -59,10 +60,12 @@ class RunDir:
     Attributes:
       path: The folder, absolute.
       primary: Whether this process is the one that writes into it.
+      mirror: Where it is copied to; None for nowhere.
     """
 
     path: pathlib.Path
     primary: bool = True
+    mirror: mirror_lib.Mirror | None = None
 
     @property
     def metrics(self) -> pathlib.Path:
@@ -98,6 +101,11 @@ class RunDir:
         if name not in FOLDERS:
             raise ValueError(f"expected one of {', '.join(FOLDERS)}; got {name!r}.")
         return files.make_folder(self.path.joinpath(name, *parts))
+
+    def copy(self) -> None:
+        """Copies what has changed to the mirror, if there is one; never fails."""
+        if self.mirror is not None and self.primary:
+            self.mirror.push()
 
     def stage_done(self, name: str) -> dict[str, Any] | None:
         """Reads what a complete stage has noted.
@@ -160,6 +168,7 @@ class RunDir:
             if identity is not None:
                 marker["identity"] = identity.to_json()
             files.write_atomic(path, json.dumps(marker, indent=1) + "\n")
+            self.copy()
 
     def require_stage(self, name: str, *, task: str) -> dict[str, Any]:
         """Reads what an earlier stage has noted and insists that it is complete.
@@ -305,11 +314,12 @@ def _stored_changes(
     if not (path / _CONFIG).is_file():
         return {}
     stored = json_files.read_object(path / _CONFIG, fix="choose a new --workdir")
-    return {
-        key: (old, new)
-        for key, (old, new) in config_differences(stored, config).items()
-        if not (old == ABSENT and key in added and new == added[key])
-    }
+    found = {}
+    for key, (old, new) in config_differences(stored, config).items():
+        meant = added.get(key, old) if old == ABSENT else old
+        if meant != new:
+            found[key] = meant, new
+    return found
 
 
 def config_differences(

@@ -12,6 +12,8 @@ import threading
 import types
 from collections.abc import Callable, Iterator
 
+from ganavatar_jax.runs import together
+
 _PATIENCE_S = 2.0  # for the main thread to leave by itself, with its files tidied up
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)  # not on Windows
 ENDING = (signal.SIGTERM, *([_HANGUP] if _HANGUP is not None else []))
@@ -141,22 +143,27 @@ def ending() -> Iterator[None]:
         terminal.leave_if_gone()
         if not obeyed.is_set():
             obeyed.set()
+            together.announce_stop(number)
             raise Ended(number)
 
     def heard(number: int) -> None:
         if number not in ENDING or obeyed.wait(_PATIENCE_S):
             return
         terminal.leave_if_gone()
+        together.announce_stop(number)
         print(_say_ended(number), file=sys.stderr, flush=True)
         os._exit(128 + number)  # what is written is whole or absent at any moment
 
     before = {number: signal.getsignal(number) for number in ENDING if not is_ignored(number)}
+    # What another process got is as if this one had.
+    elsewhere = together.hear_stops(lambda number: os.kill(os.getpid(), number))
     with Watcher(heard):
         try:
             for number in before:
                 signal.signal(number, handle)
             yield
         finally:
+            together.hear_stops(elsewhere)
             for number, handler in before.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 

@@ -1,37 +1,37 @@
 """Checkpoints of a training stage: state, position of the data pipeline, and what made them.
 
-Written by orbax in the background; a step counts only once it is complete, so a kill at any
-moment leaves the last complete step. Weights for use elsewhere go into the portable format
-instead (`core.portable`). The position of the data pipeline must be the same in every process.
+Copied at once and written by orbax in the background; a step counts only once it is complete, so a
+kill at any moment leaves the last complete step. Checksums and files are made in one thread of
+their own. Weights for use elsewhere go into the portable format instead (`core.portable`). The
+position of the data pipeline must be the same in every process: the first process writes, all
+others read what it has chosen.
 """
 
-import base64
+import concurrent.futures
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import pathlib
 import re
 import types
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from ganavatar_jax.core import errors, files, portable
 from ganavatar_jax.core.arrays import PyTree
+from ganavatar_jax.runs import together
+from ganavatar_jax.training import checkpoint_contents as contents
+from ganavatar_jax.training import faults
 
 _LOG = logging.getLogger(__name__)
-DIVERGED_ADVICE = (
-    "Lower the learning rates (gan.g_lr, gan.d_lr, gan.reconstruction.adam.lr) or change "
-    "gan.gamma, and run the same command."
-)
+DIVERGED_ADVICE = f"{faults.RATE_ADVICE}."
 _FORMAT = "ganavatar_jax.checkpoint/1"
+_LAST_WORDS_S = 20.0  # for a save in progress, where the process has to end
 _OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")  # how the storage tells a full disk
 
 
@@ -52,6 +52,10 @@ class Restored:
     meta: dict[str, Any]
 
 
+class Damaged(errors.RunError):
+    """A checkpoint cannot be read: cut, changed, or not one of this program."""
+
+
 class Checkpoints:
     """The checkpoints of one stage; use it as a context manager, or the last save may be lost.
 
@@ -60,7 +64,12 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, keep: int = 2, keep_period: int | None = None
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        keep_period: int | None = None,
+        saved: Callable[[], None] | None = None,
     ) -> None:
         """Opens the folder and removes what an interrupted save has left.
 
@@ -68,6 +77,7 @@ class Checkpoints:
           folder: Where the steps are; made if missing.
           keep: Number of newest steps to keep.
           keep_period: Steps divisible by this are kept forever; None keeps only the newest.
+          saved: Called in a thread after each step that is complete.
 
         Raises:
           RunError: the folder cannot be made or holds something else.
@@ -75,26 +85,17 @@ class Checkpoints:
         Source: orbax.checkpoint.CheckpointManager.
         """
         self.path = files.make_folder(pathlib.Path(folder).absolute())
-        policies: list[preservation_policy.PreservationPolicy] = [preservation_policy.LatestN(keep)]
-        if keep_period is not None:
-            policies.append(preservation_policy.EveryNSteps(keep_period))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            cleanup_tmp_directories=True,
-        )
+        self._saved = saved
+        self._primary = together.is_first()
         try:
-            self._manager = ocp.CheckpointManager(
-                self.path,
-                options=options,
-                # Named here, so that the metadata can be read before anything is restored.
-                item_handlers={
-                    "state": ocp.StandardCheckpointHandler(),
-                    "data": ocp.JsonCheckpointHandler(),
-                    "meta": ocp.JsonCheckpointHandler(),
-                },
+            self._manager = _open(
+                self.path, keep=keep, keep_period=keep_period, primary=self._primary
             )
         except OSError as error:
             raise files.write_error(self.path, error) from error
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._pending: tuple[int, concurrent.futures.Future[None]] | None = None
+        together.before_end(self._finish_quietly)
 
     def steps(self) -> list[int]:
         """Lists the complete steps.
@@ -126,70 +127,74 @@ class Checkpoints:
 
         Source: orbax.checkpoint.CheckpointManager.
         """
-        if step in self._manager.all_steps():
-            return
         self._refuse_not_finite(step, state)
-        data = _encode(data_state)
-        facts = {"format": _FORMAT, "crc32": _checksums(state), "meta": dict(meta)}
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
-            data=ocp.args.JsonSave(data),
-            meta=ocp.args.JsonSave({**facts, "text_crc32": _text_checksum(data, meta)}),
-        )
-        with _told(self.path / str(step)):
-            self._manager.save(step, args=items, force=True)
+        self.wait()
+        if not self._primary or step in self._manager.all_steps():
+            return
+        copied = contents.copy_to_host(state)
+        arguments = (step, copied, contents.encode(data_state), dict(meta))
+        self._pending = step, self._thread.submit(self._write, *arguments)
 
     def latest_meta(self) -> dict[str, Any] | None:
-        """Reads the facts that were saved with the newest complete step.
+        """Reads the facts that were saved with the newest complete step that can be read.
 
         Returns:
           The facts; None if there is no complete step.
 
         Raises:
-          RunError: it is damaged or was made by another program.
+          RunError: all steps are damaged or were made by another program.
         """
         self.wait()
-        steps = self.steps()
-        if not steps:
-            return None
-        with self._readable(steps[-1]):
+
+        def read(step: int) -> dict[str, Any]:
             arguments = ocp.args.Composite(meta=ocp.args.JsonRestore())
-            stored: Any = self._manager.restore(steps[-1], args=arguments)
+            stored: Any = self._manager.restore(step, args=arguments)
             return dict(stored.meta["meta"])
+
+        return self._newest(read)
 
     def restore_latest(
         self, abstract_state: PyTree, *, sharding: jax.sharding.Sharding | None = None
     ) -> Restored | None:
-        """Loads the newest complete step.
+        """Loads the newest complete step; where it is damaged, the one before, with a warning.
+
+        Damaged steps are moved out of the way, into a folder beside this one.
 
         Args:
           abstract_state: Pytree with the shapes and dtypes to expect, e.g. of `jax.eval_shape`.
-          sharding: Where the arrays go; None puts them on this process's first device, which
-            fits runs of one process.
+          sharding: Where the arrays go; None puts them on this process's first device.
 
         Returns:
           The checkpoint; None if there is no complete step.
 
         Raises:
           WeightError: the checkpoint is of a differently shaped state.
-          RunError: it is damaged or was made by another program.
+          RunError: all steps are damaged or were made by another program.
 
         Source: orbax.checkpoint.CheckpointManager.
         """
         self.wait()
-        steps = self.steps()
-        if not steps:
-            return None
-        step = steps[-1]
         sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         targets = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract_state,
         )
-        with self._readable(step):
+
+        def read(step: int) -> Restored:
             items = self._restore(step, targets)
-            restored = Restored(step, items.state, _decode(items.data), dict(items.meta["meta"]))
-        _LOG.info("restored step %d of %s", step, self.path)
+            data = contents.decode(items.data)
+            return Restored(step, items.state, data, dict(items.meta["meta"]))
+
+        restored = None
+        if self._primary:
+            restored = self._newest(read, move=True)
+        step = together.tell(None if restored is None else restored.step)
+        if step is not None and restored is None:
+            self._manager.reload()
+            with self._readable(step):
+                restored = read(step)
+        if restored is not None:
+            _LOG.info("restored step %d of %s", restored.step, self.path)
         return restored
 
     def wait(self) -> None:
@@ -198,8 +203,10 @@ class Checkpoints:
         Raises:
           RunError: the save failed.
         """
-        with _told(self.path):
-            self._manager.wait_until_finished()
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            with _told(self.path / str(pending[0])):
+                pending[1].result()
 
     def close(self) -> None:
         """Waits for the save in progress and ends the background work.
@@ -210,6 +217,7 @@ class Checkpoints:
         try:
             self.wait()
         finally:
+            self._thread.shutdown()
             self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
@@ -223,6 +231,61 @@ class Checkpoints:
     ) -> None:
         self.close()
 
+    def _write(self, step: int, state: PyTree, data: dict[str, Any], meta: dict[str, Any]) -> None:
+        """Computes checksums and writes a step; runs in a thread."""
+        facts = {"format": _FORMAT, "crc32": contents.checksums(state), "meta": meta}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(data),
+            meta=ocp.args.JsonSave({**facts, "text_crc32": contents.text_checksum(data, meta)}),
+        )
+        self._manager.save(step, args=items, force=True)
+        if self._saved is not None:
+            self._saved()
+
+    def _finish_quietly(self) -> None:
+        """Lets a save in progress end before the process does."""
+        if self._pending is not None:
+            concurrent.futures.wait([self._pending[1]], timeout=_LAST_WORDS_S)
+
+    def _newest(self, read: Callable[[int], Any], *, move: bool = False) -> Any:
+        """Reads the newest step that can be read; None if there is no step at all."""
+        damaged: list[tuple[int, Damaged]] = []
+        for step in reversed(self.steps()):
+            try:
+                with self._readable(step):
+                    found = read(step)
+            except Damaged as error:
+                damaged.append((step, error))
+                continue
+            for bad, error in damaged:
+                self._pass_over(bad, error, taken=step, move=move)
+            return found
+        if damaged:
+            raise damaged[0][1]
+        return None
+
+    def _pass_over(self, step: int, error: Damaged, *, taken: int, move: bool) -> None:
+        """Tells of a damaged step, and moves it out of the way of the one that replaces it."""
+        if not move:
+            return  # told when the state is restored
+        aside = self.path.with_name(f"{self.path.name}_damaged_{step}")
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = self.path.with_name(f"{self.path.name}_damaged_{step}_{number}")
+        try:
+            (self.path / str(step)).rename(aside)
+        except OSError as failed:
+            raise files.write_error(aside, failed) from failed
+        self._manager.reload()
+        _LOG.warning(
+            "%s; checkpoint %d is taken instead, the damaged one is kept in %s.",
+            str(error).partition(";")[0],
+            taken,
+            aside,
+        )
+
     @contextlib.contextmanager
     def _readable(self, step: int) -> Iterator[None]:
         """Tells in one line what reading a damaged step raises."""
@@ -232,15 +295,15 @@ class Checkpoints:
             raise
         except Exception as error:  # orbax raises bare Exception when array data is cut
             lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error).strip()
-            reason = (lacks or type(error).__name__).splitlines()[0][:160]
-            raise errors.RunError(
+            reason = (lacks or type(error).__name__).splitlines()[0][:160].replace(";", ",")
+            raise Damaged(
                 f"{self.path / str(step)}: damaged, or not a checkpoint of this program "
-                f"({reason}); move this folder away to continue from the step before."
+                f"({reason}); move this folder away to start anew."
             ) from error
 
     def _refuse_not_finite(self, step: int, state: PyTree) -> None:
         """A state that has diverged must not push out the checkpoints that have not."""
-        bad = [name for name, leaf in _named_leaves(state) if not _is_finite(leaf)]
+        bad = contents.find_not_finite(state)
         if not bad:
             return
         good = [known for known in self.steps() if known < step]
@@ -257,7 +320,9 @@ class Checkpoints:
         if stored is None:
             raise ValueError("no state in it")
         portable.check_fit(
-            _describe(targets), _describe(stored.tree), what=f"checkpoint {self.path / str(step)}"
+            contents.describe(targets),
+            contents.describe(stored.tree),
+            what=f"checkpoint {self.path / str(step)}",
         )
         items: Any = self._manager.restore(
             step,
@@ -269,44 +334,43 @@ class Checkpoints:
         )
         if items.meta["format"] != _FORMAT:
             raise ValueError(f"format {items.meta['format']!r}")
-        sums = _checksums(items.state)
+        sums = contents.checksums(items.state)
         if damaged := [name for name in sums if sums[name] != items.meta["crc32"][name]]:
             raise ValueError(f"the bytes of {damaged[0]} have changed")
         # Checkpoints of earlier versions have no checksum of the texts.
         texts = items.meta.get("text_crc32")
-        if texts is not None and texts != _text_checksum(items.data, items.meta["meta"]):
+        if texts is not None and texts != contents.text_checksum(items.data, items.meta["meta"]):
             raise ValueError("the data position or the facts beside the state have changed")
         return items
 
 
-def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    ]
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _checksums(state: PyTree) -> dict[str, int]:
-    # The storage notices cut files but not changed bytes.
-    return {
-        name: zlib.crc32(np.asarray(jax.random.key_data(x) if _is_key(x) else x).tobytes())
-        for name, x in _named_leaves(state)
-    }
-
-
-def _is_finite(leaf: Any) -> bool:
-    if not jax.dtypes.issubdtype(leaf.dtype, np.inexact):
-        return True
-    return bool(np.isfinite(np.asarray(leaf)).all())
-
-
-def _text_checksum(data: Mapping[str, Any], meta: Mapping[str, Any]) -> int:
-    text = json.dumps(json.loads(json.dumps([data, dict(meta)])), sort_keys=True)
-    return zlib.crc32(text.encode())
+def _open(
+    path: pathlib.Path, *, keep: int, keep_period: int | None, primary: bool
+) -> ocp.CheckpointManager:
+    """Opens a folder for this process alone, whatever others there are."""
+    policies: list[Any] = [preservation_policy.LatestN(keep)]
+    if keep_period is not None:
+        policies.append(preservation_policy.EveryNSteps(keep_period))
+    me = jax.process_index()
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+        cleanup_tmp_directories=primary,
+        create=False,
+        enable_async_checkpointing=False,  # a thread of ours makes the checksums, too
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+        ),
+    )
+    return ocp.CheckpointManager(
+        path,
+        options=options,
+        # Named here, so that the metadata can be read before anything is restored.
+        item_handlers={
+            "state": ocp.StandardCheckpointHandler(),
+            "data": ocp.JsonCheckpointHandler(),
+            "meta": ocp.JsonCheckpointHandler(),
+        },
+    )
 
 
 @contextlib.contextmanager
@@ -322,21 +386,3 @@ def _told(path: pathlib.Path) -> Iterator[None]:
             raise
         cause = OSError(int(code[1]), os.strerror(int(code[1])))
         raise files.write_error(path, cause) from error
-
-
-def _describe(tree: PyTree) -> dict[str, Any]:
-    # Random keys are stored as their words.
-    return {
-        name: jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-        for name, leaf in _named_leaves(tree)
-    }
-
-
-def _encode(data_state: bytes | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(data_state, bytes):
-        return {"base64": base64.b64encode(data_state).decode()}
-    return {"json": dict(data_state)}
-
-
-def _decode(stored: Mapping[str, Any]) -> bytes | dict[str, Any]:
-    return base64.b64decode(stored["base64"]) if "base64" in stored else stored["json"]

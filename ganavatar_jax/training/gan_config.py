@@ -56,6 +56,8 @@ class GanConfig:
       microbatch: Samples that one device handles at once, whatever the way to share the work; 0
         takes all it holds. Gradients are averaged. It must divide what a device holds, and be a
         multiple of the discriminator's mbstd_block_size.
+      skip_nonfinite: How many steps whose loss or gradient holds NaN or infinity are passed over
+        and counted before the training stops; 0 stops at the first. Nothing of them is kept.
       reconstruct: Whether training images are also reconstructed through an encoder (not in the
         original; for runs without a pretrained start).
       reconstruction: How; its warm-up is counted in iterations.
@@ -100,6 +102,7 @@ class GanConfig:
     ada_interval: int = 4
     freeze_d: int = 0
     microbatch: int = 0
+    skip_nonfinite: int = 0
     reconstruct: bool = False
     reconstruction: reconstruction_config.ReconstructionConfig = dataclasses.field(
         default_factory=reconstruction_config.ReconstructionConfig
@@ -113,7 +116,7 @@ class GanConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
-        for name in ("seed", "microbatch", "profile_iterations"):
+        for name in ("seed", "microbatch", "skip_nonfinite", "profile_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}.")
         if not 0.0 <= self.augment_p <= 1.0:

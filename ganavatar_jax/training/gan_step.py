@@ -26,7 +26,7 @@ from ganavatar_jax.losses import adversarial, r1
 from ganavatar_jax.losses import density as density_lib
 from ganavatar_jax.models import discriminator, generator
 from ganavatar_jax.training import augment as augment_lib
-from ganavatar_jax.training import recon_step, step_inputs, step_updates
+from ganavatar_jax.training import faults, recon_step, step_inputs, step_updates
 from ganavatar_jax.training.phase_config import Phase, StepOptions
 from ganavatar_jax.training.state import GanState
 from ganavatar_jax.training.step_inputs import Batch, Program, Schedule, Step
@@ -54,7 +54,9 @@ def phases_due(
     if gan.reconstruct:
         # The last phase of an iteration moves the average of G: that is not the rarer one.
         interval = 0 if seen_all else gan.reconstruction.unseen_interval
-        due += ["unseen", "recon"] if interval and iteration % interval == 0 else ["recon"]
+        if interval and iteration % interval == 0:
+            due.append("unseen")
+        due.append("recon")
         if gan.reconstruction.is_alone(iteration):
             return tuple(due)
     due.append("g_main")
@@ -104,7 +106,8 @@ def take_step(
         devices=program.devices if axis is None else 1,
         axis=axis,
     )
-    state = step_updates.update(
+    spoiled = metrics.pop(faults.KEY)
+    new = step_updates.update(
         state,
         grads,
         schedule,
@@ -112,7 +115,11 @@ def take_step(
         options=program.options,
         inactive=phase.inactive,
     )
-    return (state, metrics) if phase.after is None else phase.after(state, metrics, schedule)
+    if phase.after is not None:
+        new, metrics = phase.after(new, metrics, schedule)
+    if program.options.gan.skip_nonfinite:
+        new = faults.keep_if(spoiled, state, new)
+    return new, {**metrics, f"{faults.KEY}/{program.phase}": spoiled}
 
 
 def g_main(state: GanState, batch: Batch, step: Step) -> tuple[Array, Metrics]:

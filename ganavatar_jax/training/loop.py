@@ -1,23 +1,21 @@
 """The GAN training loop: time, batches, checkpoints and samples around the pure phases."""
 
-import dataclasses
 import functools
-import pathlib
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from ganavatar_jax.core import rng
 from ganavatar_jax.core.arrays import Int
 from ganavatar_jax.metrics import lpips
-from ganavatar_jax.runs import divergence, metric_writer, progress
+from ganavatar_jax.runs import divergence, memory, metric_writer, progress, together
 from ganavatar_jax.training import (
     checkpoints,
     ema,
+    faults,
     gan_config,
     gan_step,
     parallel,
@@ -27,53 +25,13 @@ from ganavatar_jax.training import (
     state,
     unseen,
 )
+from ganavatar_jax.training.run_inputs import Batches, Outputs, ReadFilmed
 from ganavatar_jax.training.step_inputs import Program
 
 STAGE = "train_gan"
-_RECON_RISE_KIMG = 0.16
 _SHOWN = ("loss/g", "loss/d", "loss/recon_l1")  # metrics on the progress line
+_SKIPPED = "nonfinite/skipped"
 _SWAP_OFF = -1.0  # below every coin in [0, 1): never swap
-# Maps numbers of frames to u8 [b h w]: 255 where something was filmed, 0 beyond.
-ReadFilmed = Callable[[np.ndarray], np.ndarray]
-
-
-@runtime_checkable
-class Batches(Protocol):
-    """Endless stream of batches that can be resumed; grain's iterators are such streams."""
-
-    def __next__(self) -> dict[str, np.ndarray]:
-        """Returns the next {"image" u8 [b h w 3], "label25" [b 25]} of this process.
-
-        Where images reach beyond what was filmed, "filmed" u8 [b h w] says where.
-        """
-        ...
-
-    def get_state(self) -> dict[str, Any]:
-        """Returns the position, JSON-serialisable."""
-        ...
-
-    def set_state(self, state: Any) -> None:
-        """Goes to a position."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """Where the results of a run go.
-
-    Attributes:
-      checkpoints: Folder of the checkpoints.
-      writer_options: Arguments of MetricWriter besides stage and resumed_step.
-      draw_samples: Called with (state with whole arrays, thousands of images) to draw pictures.
-      profile: Folder of the trace of the first iterations, where one is asked for.
-      facts: Saved with each checkpoint, JSON-serialisable.
-    """
-
-    checkpoints: pathlib.Path
-    writer_options: dict[str, Any]
-    draw_samples: Callable[[state.GanState, float], None]
-    profile: pathlib.Path | None = None
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def schedule_at(
@@ -103,10 +61,13 @@ def schedule_at(
         fade_kimg=config.swapping_fade_kimg,
     )
     warmup = schedules.fade(current_images + config.batch_size, kimg=config.lr_warmup_kimg)
+    last, batch = config.reconstruction.final_lr_scale, config.batch_size
+    total = config.iterations * batch
+    recon = schedules.recon_lr_scale(current_images, batch=batch, total=total, last=last)
     values: dict[str, np.float32 | np.ndarray] = {
         "ema_decay": np.float32(decay),
         "lr_scale": np.float32(warmup),
-        "recon_lr_scale": np.float32(_recon_lr_scale(config, current_images)),
+        "recon_lr_scale": np.float32(recon),
         "swapping_p": np.float32(_SWAP_OFF if swap is None else swap),
     }
     sigma = schedules.blur_sigma(
@@ -116,14 +77,6 @@ def schedule_at(
     if taps is not None:
         values["blur_taps"] = np.asarray(taps, np.float32)
     return values
-
-
-def _recon_lr_scale(config: gan_config.GanConfig, current_images: float) -> float:
-    """Rises over the first 160 images; falls linearly over the second half of the run."""
-    rise = schedules.fade(current_images + config.batch_size, kimg=_RECON_RISE_KIMG)
-    done = current_images / (config.iterations * config.batch_size)
-    last = config.reconstruction.final_lr_scale
-    return rise * (1.0 - max(0.0, 2.0 * done - 1.0) * (1.0 - last))
 
 
 def generator_labels(
@@ -203,20 +156,28 @@ def train(
     Raises:
       ConfigError: the batch cannot be shared out to the devices.
       Stopped: the user asked to stop; a checkpoint has been saved.
-      RunError: a loss is no longer finite.
+      RunError: a loss, a gradient or the state is no longer finite; or a checkpoint cannot be
+        written.
 
     Source: EG3D reference behaviour (phases, order, intervals).
     """
     config = options.gan
     options.check_devices(layout.mesh.size, layout.backend)
     fresh = jax.eval_shape(initial)
-    with checkpoints.Checkpoints(outputs.checkpoints) as saved, progress.StopRequest() as stop:
+    saves_to = checkpoints.Checkpoints(outputs.checkpoints, saved=outputs.saved)
+    with saves_to as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
         start = 0
         whole = initial() if restored is None else restored.state
         if restored is not None:
             start = restored.step
             batches.set_state(restored.data_state)
+        guard = faults.Guard(
+            STAGE,
+            limit=config.skip_nonfinite,
+            start=start,
+            skipped=0 if restored is None else restored.meta.get(_SKIPPED, 0),
+        )
         current = layout.place_state(whole)
         del whole, restored
         runner = Runner(options, layout, labels, read_filmed, views)
@@ -238,49 +199,90 @@ def train(
         watch = divergence.DivergenceWatch(
             writer.path, stage=STAGE, names=_SHOWN, advice=checkpoints.DIVERGED_ADVICE
         )
+        health = divergence.GanWatch(writer.path, stage=STAGE)
         with writer, bar, profile:
             if start == 0:
-                outputs.draw_samples(layout.unplace_state(current), 0.0)
+                health.look(0, outputs.draw_samples(layout.unplace_state(current), 0.0))
             # Nobody waits in a step's collective for a process that is still loading.
-            multihost_utils.sync_global_devices("train_gan: first iteration")
+            together.meet("train_gan: first iteration")
             for iteration in range(start, config.iterations):
+                frames = next(batches)
+                guard.check_frames(frames, iteration + 1)
                 profile.begin(iteration)
-                current, metrics = runner.iterate(current, next(batches), iteration)
+                current, metrics = runner.iterate(current, frames, iteration)
                 profile.end(iteration, (current, metrics))
                 done = iteration + 1
+                metrics = guard.take(done, metrics)
                 kimg = done * config.batch_size / 1000
-                shown = None
-                if done % config.log_iterations == 0 or done == config.iterations:
+                last = done == config.iterations
+                stops = together.stop_after(done, requested=stop.requested)
+                logs = last or done % config.log_iterations == 0
+                saves = last or stops or _crosses(done, config.snapshot_kimg, config)
+                draws = last or _crosses(done, config.sample_kimg, config)
+                shown, drawn = None, {}
+                if logs or saves or draws:
+                    guard.look(_networks(layout.unplace_state(current)))
+                if draws:  # of what is worth saving, and before the line that tells of it
+                    drawn = outputs.draw_samples(layout.unplace_state(current), kimg)
+                if logs:
                     values = metric_writer.to_floats(metrics)
-                    metric_writer.check_finite(values, step=done, stage=STAGE)
+                    # What was passed over is no number, and told already.
+                    if not config.skip_nonfinite:
+                        metric_writer.check_finite(values, step=done, stage=STAGE)
+                    guard.learn(values)
+                    values |= drawn
+                    if guard.skipped:
+                        values[_SKIPPED] = float(guard.skipped)
                     values["time/s_per_kimg"] = runner.seconds_per_kimg()
                     writer.write(done, kimg=kimg, metrics=values)
-                    watch.look(done, values, last=done == config.iterations)
+                    watch.look(done, values, last=last)
+                    health.look(done, values)
                     shown = {k: values[k] for k in _SHOWN if k in values}
+                    shown["GB"] = memory.peak_gb()
                 bar.update(config.batch_size / 1000, metrics=shown)
-                last = done == config.iterations
-                if last or stop.requested or _crosses(done, config.snapshot_kimg, config):
+                if saves:
                     saved.save(
                         done,
                         layout.unplace_state(current),
                         data_state=batches.get_state(),
-                        meta={"kimg": kimg, **outputs.facts},
+                        meta={"kimg": kimg, _SKIPPED: guard.skipped, **outputs.facts},
                     )
-                if last or _crosses(done, config.sample_kimg, config):  # of what was worth saving
-                    outputs.draw_samples(layout.unplace_state(current), kimg)
-                if stop.requested and not last:
+                if saves or draws:  # the first process writes; others wait here, not in a step
+                    together.meet("train_gan: saved")
+                if stops and not last:
                     saved.wait()
+                    together.meet("train_gan: stopped")
                     raise progress.Stopped(
                         f"stopped at {kimg:.6g} kimg; checkpoint saved in {outputs.checkpoints}. "
-                        f"Run the same command to go on."
+                        "Run the same command to go on.",
+                        stop.number,
                     )
+        saved.wait()
+        together.meet("train_gan: last iteration")
+        if stop.requested:
+            raise progress.Stopped(
+                f"stopped after the last iteration; checkpoint saved in {outputs.checkpoints}. Run "
+                "the same command to go on.",
+                stop.number,
+            )
         return layout.unplace_state(current)
+
+
+def _networks(whole: state.GanState) -> dict[str, Any]:
+    """What a fault's message may name."""
+    return {"g": whole.g, "d": whole.d, "e": whole.e}
 
 
 def _crosses(iteration: int, period_kimg: float, config: gan_config.GanConfig) -> bool:
     """Whether this iteration passes a multiple of the period."""
     images, before = iteration * config.batch_size, (iteration - 1) * config.batch_size
     return int(images / (period_kimg * 1000)) > int(before / (period_kimg * 1000))
+
+
+def _share(batch_size: int) -> slice:
+    """This process's part of a whole batch."""
+    local = batch_size // jax.process_count()
+    return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
 
 
 class Runner:
@@ -379,15 +381,9 @@ class Runner:
         """Draws this process's part of the pictures of what was never seen."""
         gan, views = self._options.gan, self._views
         assert views is not None
-        drawn = choose_frames(
-            len(views.label25),
-            seed=gan.seed,
-            iteration=iteration,
-            phase="unseen",
-            batch_size=gan.batch_size,
-        )
-        local = gan.batch_size // jax.process_count()
-        mine = drawn[jax.process_index() * local : (jax.process_index() + 1) * local]
+        draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": "unseen"}
+        drawn = choose_frames(len(views.label25), **draw, batch_size=gan.batch_size)
+        mine = drawn[_share(gan.batch_size)]
         return {"image_u8": views.image_u8[mine], "label25": views.label25[mine]}
 
     def _draw_cameras(self, phase: str, iteration: int) -> dict[str, np.ndarray]:
@@ -396,8 +392,7 @@ class Runner:
         draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": phase}
         draw["batch_size"] = gan.batch_size
         chosen, rolled = generator_labels(self._labels, **draw)
-        local = gan.batch_size // jax.process_count()
-        mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+        mine = _share(gan.batch_size)
         drawn = {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
         if self._read_filmed is not None:
             frames = choose_frames(len(self._labels), **draw)

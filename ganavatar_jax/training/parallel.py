@@ -26,6 +26,7 @@ from jax.sharding import PartitionSpec as P
 
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import PyTree
+from ganavatar_jax.runs import together
 from ganavatar_jax.training import backends
 
 AXIS = "data"
@@ -211,6 +212,8 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
             donate_argnums=donated,
         )
 
+    if not together.is_alone():
+        compiled = _in_step(compiled)
     # jax.pmap takes an argument without arrays for its neighbour: there is always one more.
     padding = (np.int32(0),) if layout.backend == "pmap" else ()
 
@@ -219,6 +222,24 @@ def make_step(per_shard_step: Step, *, layout: Layout, donate: bool = True) -> S
         return compiled(state, batch, layout.place_replicated(shared))
 
     return step
+
+
+def _in_step(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets all processes begin a program together, whichever of them takes longest to compile it.
+
+    A device that waits in a collective for another process gives up after a while.
+    """
+    known: dict[Any, Callable[..., Any]] = {}
+
+    def run(*arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        kind = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if kind not in known:
+            known[kind] = program.lower(*arguments).compile()  # type: ignore[attr-defined]
+            together.meet("compiled")
+        return known[kind](*arguments)
+
+    return run
 
 
 def pmean_if(tree: PyTree, axis: str | None) -> PyTree:

@@ -2,6 +2,7 @@
 
 from ganavatar_jax.ops import fir
 
+_RECON_RISE_KIMG = 0.16
 _MOST_SIDES = 8  # of the rendered image during its fade
 
 
@@ -18,6 +19,22 @@ def fade(current_images: float, *, kimg: float) -> float:
     Source: EG3D reference behaviour.
     """
     return 1.0 if kimg <= 0 else min(current_images / (1000.0 * kimg), 1.0)
+
+
+def recon_lr_scale(current_images: float, *, batch: int, total: int, last: float) -> float:
+    """Scales the learning rate of reconstruction: up at once, down over the run's second half.
+
+    Args:
+      current_images: Images shown so far.
+      batch: Images of an iteration.
+      total: Images of the whole run.
+      last: Scale at the end.
+
+    Returns:
+      The scale; one is reached after 160 images.
+    """
+    rise = fade(current_images + batch, kimg=_RECON_RISE_KIMG)
+    return rise * (1.0 - max(0.0, 2.0 * current_images / total - 1.0) * (1.0 - last))
 
 
 def neural_resolution(current_images: float, *, initial: int, final: int, fade_kimg: float) -> int:

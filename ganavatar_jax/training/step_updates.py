@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Array, PyTree
 from ganavatar_jax.models import mapping
-from ganavatar_jax.training import adam_config, ema, optimizers
+from ganavatar_jax.training import adam_config, ema, faults, optimizers
 from ganavatar_jax.training.parallel import pmean_if
 from ganavatar_jax.training.phase_config import StepOptions
 from ganavatar_jax.training.state import GanState, recon_params
@@ -107,7 +107,8 @@ def gradients(
       axis: Device axis to average over, or None.
 
     Returns:
-      Gradients with non-finite values replaced, and metrics, averaged over all samples.
+      Gradients with non-finite values replaced, and metrics, averaged over all samples. The metric
+      `faults.KEY` says whether there were such values.
 
     Raises:
       ConfigError: the samples of a device cannot be cut into such microbatches.
@@ -130,7 +131,7 @@ def gradients(
     else:
         grads, metrics = grad_fn(params, batch)
     grads, metrics = pmean_if((grads, metrics), axis)
-    return optimizers.clean(grads), metrics
+    return optimizers.clean(grads), {**metrics, faults.KEY: faults.describe(metrics, grads)}
 
 
 def split(batch: Batch, microbatch: int, *, devices: int) -> Batch:

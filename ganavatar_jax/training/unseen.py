@@ -8,6 +8,7 @@ shown now and then beside the real ones, under every expression.
 Source: ours; the search in w as in Abdal et al. 2019 (Image2StyleGAN), one person for all frames.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,7 +28,9 @@ _TRIES = 64  # Draws for each camera; of these, the first that is far enough is 
 _SPREAD_SAMPLES = 2048
 _LEAST_VARIANCE = 1e-3  # Of directions in w, over the largest.
 _ADAM = adam_config.AdamConfig(lr=0.05, beta1=0.9, beta2=0.99)
-_STEPS, _BATCH, _FRAMES = 80, 4, 64
+STEPS = 80  # of the search for a person
+_BATCH, _FRAMES = 4, 64
+_STEPS_AT_ONCE = 10
 _PRIOR = 2e-4  # On squared deviations of w: few frames from one side bend a head.
 _RENDERED_AT_ONCE = 16
 # World units. Planes see front and back alike, so that the base shows faint faces on short hair: a
@@ -92,6 +95,7 @@ def find_person(
     *,
     seed: int,
     lpips_params: lpips.LpipsParams | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Float[Array, " w"]:
     """Looks for a person in a generator: the w whose renders resemble all of some frames.
 
@@ -103,6 +107,7 @@ def find_person(
       config: Sizes of the generator.
       seed: Fixes draws.
       lpips_params: AlexNet's weights; None compares pixels alone.
+      progress: Told how many steps of how many are taken.
 
     Returns:
       w.
@@ -132,11 +137,15 @@ def find_person(
 
     order = np.random.default_rng(seed)
     size = min(_BATCH, len(image_u8))
-    rows = [order.choice(len(image_u8), size, replace=False) for _ in range(_STEPS)]
-    (u, _), _ = jax.jit(lambda c, r: jax.lax.scan(step, c, r))(
-        (start, optimizers.init(start, _ADAM)), jnp.asarray(np.stack(rows))
-    )
-    return middle + u @ spread
+    rows = [order.choice(len(image_u8), size, replace=False) for _ in range(STEPS)]
+    walk = jax.jit(lambda c, r: jax.lax.scan(step, c, r))
+    carry = start, optimizers.init(start, _ADAM)
+    for begin in range(0, STEPS, _STEPS_AT_ONCE):
+        if progress is not None:
+            progress(begin, STEPS)
+        part = jnp.asarray(np.stack(rows[begin : begin + _STEPS_AT_ONCE]))
+        carry = jax.block_until_ready(walk(carry, part)[0])
+    return middle + carry[0] @ spread
 
 
 def imagine(

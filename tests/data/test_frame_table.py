@@ -93,13 +93,15 @@ def test_a_batch_may_exceed_the_number_of_frames(take):
 
 @pytest.mark.parametrize("process_count", [2, 5])  # 5 does not divide the 12 frames
 @pytest.mark.parametrize("mirror", [False, True])
-def test_processes_together_see_what_one_would_see(process_count, mirror, take):
-    alone = take(process_count * 6, batch_size=1, mirror=mirror)
+def test_processes_take_slices_of_the_batches_that_one_would_see(process_count, mirror, take):
+    alone = take(6, batch_size=10, mirror=mirror)
+    share = 10 // process_count
     for index in range(process_count):
-        share = take(
-            6, batch_size=1, mirror=mirror, process_index=index, process_count=process_count
+        mine = take(
+            6, batch_size=10, mirror=mirror, process_index=index, process_count=process_count
         )
-        assert_equal_batches(share, alone[index::process_count])
+        rows = slice(index * share, (index + 1) * share)
+        assert_equal_batches(mine, [{k: v[rows] for k, v in batch.items()} for batch in alone])
 
 
 @pytest.mark.parametrize("limits_mb", [(4096, 4096), (0, 0), (4096, 0), (0, 4096)], ids=str)
@@ -270,6 +272,43 @@ def test_damage_that_comes_while_training_is_named_too(dataset_dir, tmp_path):
     with pytest.raises(errors.DataFormatError, match='record 0 of split "train" is damaged'):
         list(itertools.islice(batches, 3))
     batches.close()
+
+
+@pytest.mark.parametrize("limit_mb", [4096, 0])
+def test_damaged_frames_are_named_and_left_out_up_to_a_limit(
+    limit_mb, dataset_dir, tmp_path, caplog
+):
+    folder = damaged(dataset_dir, tmp_path / "data", spoil)
+    whole = frame_table.load_split(dataset_dir, "train", cache_limit_mb=limit_mb)
+    table = frame_table.load_split(folder, "train", cache_limit_mb=limit_mb, skip_damaged=1)
+    assert 'record 0 of split "train" is damaged' in caplog.text
+    assert "It is left out (1 of at most 1, data.skip_damaged)." in caplog.text
+    assert table.frame_id == whole.frame_id[1:]
+    np.testing.assert_array_equal(table.image[:], whole.image[1:])
+    np.testing.assert_array_equal(table.label25, whole.label25[1:])
+    with pytest.raises(errors.DataFormatError, match="record 0"):
+        frame_table.load_split(folder, "train", cache_limit_mb=limit_mb)
+
+
+def test_a_frame_damaged_while_training_is_replaced_by_the_next_in_every_batch(
+    dataset_dir, tmp_path, caplog
+):
+    folder = damaged(dataset_dir, tmp_path / "data", lambda data: data)
+    sound = frame_table.load_split(dataset_dir, "train")
+    table = frame_table.load_split(folder, "train", cache_limit_mb=0)
+    [path] = (folder / "gan_frames" / "1.0.0").glob("*-train.array_record-*")
+    path.write_bytes(spoil(bytearray(path.read_bytes())))
+    options = {"batch_size": 4, "seed": 0, "mirror": True}
+    batches = frame_table.make_batches(table, **options, skip_damaged=1)
+    expected = frame_table.make_batches(sound, **options)
+    for found, batch in itertools.islice(zip(batches, expected, strict=True), 9):
+        hit = batch["index"] == 0
+        assert (found["index"] == np.where(hit, 1, batch["index"])).all()
+        np.testing.assert_array_equal(found["image"][~hit], batch["image"][~hit])
+        np.testing.assert_array_equal(found["label25"][~hit], batch["label25"][~hit])
+    assert caplog.text.count("It is left out (1 of at most 1") == 1
+    batches.close()
+    expected.close()
 
 
 def test_an_image_that_is_none_or_of_another_size_is_named_with_its_frame(dataset_dir):

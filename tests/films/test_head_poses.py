@@ -267,7 +267,7 @@ def test_slopes_are_those_of_small_steps(problem, which):
 def test_slopes_of_the_angles_are_those_of_small_turns():
     cameras = heads.cameras([0.0, 30.0, -50.0, 15.0], [0.0, 10.0, -20.0, 25.0], [0, 0, 8.0, -5.0])
     rotation = np.swapaxes(cameras[:, :3, :3], 1, 2)
-    slopes, step = head_poses._angle_slopes(rotation), 1e-6
+    slopes, step = head_angles.turn_slopes(rotation), 1e-6
     for axis in range(3):
         little = rotation_vectors.exp(step * np.eye(3)[axis : axis + 1])[0]
         views = [np.swapaxes(turn @ rotation, 1, 2) for turn in (little, little.T)]

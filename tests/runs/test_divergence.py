@@ -46,3 +46,34 @@ def test_other_metrics_and_other_stages_are_passed_over(watch, caplog):
     watching.look(1, {"loss/r1": 1e-6, "loss/g": 0.1})
     watching.look(2, {"loss/r1": 500.0, "loss/g": 9.0})
     assert not caplog.records
+
+
+# Sides that win, and copies.
+
+
+def watch_gan(tmp_path, *lines):
+    path = tmp_path / "metrics.jsonl"
+    rows = [{"step": i, "kimg": 0.0, "stage": "train_gan", **line} for i, line in enumerate(lines)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return divergence.GanWatch(path, stage="train_gan")
+
+
+def test_samples_that_become_copies_are_warned_of_once(tmp_path, caplog):
+    watch = watch_gan(tmp_path, {"samples/spread": 0.4})  # before a resume
+    watch.look(10, {"samples/spread": 0.09})
+    assert caplog.text == ""
+    for step in (20, 30):
+        watch.look(step, {"samples/spread": 0.07})
+    assert caplog.text.count("samples differ 0.07 from each other by step 20, 0.4 at most") == 1
+    assert "mode collapse" in caplog.text
+
+
+def test_a_discriminator_that_has_won_is_warned_of_after_three_lines(tmp_path, caplog):
+    watch = watch_gan(tmp_path)
+    won = {"scores/real": 20.0, "scores/fake": -15.0}
+    for values in (won, won, {"scores/real": 1.0, "scores/fake": -1.0}, won, won):
+        watch.look(1, values)
+    assert caplog.text == ""
+    watch.look(7, won)
+    watch.look(8, won)
+    assert caplog.text.count("lie 35 apart by step 7: the discriminator tells them apart") == 1

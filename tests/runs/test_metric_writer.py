@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import jax.numpy as jnp
 import numpy as np
@@ -118,3 +119,49 @@ def test_a_diverged_run_is_stopped_with_the_names(tmp_path):
 def test_a_metrics_file_that_is_a_folder_is_refused(tmp_path):
     with pytest.raises(errors.RunError, match="cannot be read"):
         metric_writer.MetricWriter(tmp_path, stage="gan", resumed_step=None)
+
+
+# Weights & Biases.
+
+
+class _Run:
+    """Takes down what wandb's run would be told."""
+
+    def __init__(self):
+        self.logged, self.metrics, self.finished = [], [], False
+
+    def define_metric(self, name, *, step_metric):
+        self.metrics.append((name, step_metric))
+
+    def log(self, values):
+        self.logged.append(values)
+
+    def finish(self):
+        self.finished = True
+
+
+def test_numbers_go_to_weights_and_biases_where_asked_for(tmp_path, monkeypatch):
+    started, run = [], _Run()
+    module = types.ModuleType("wandb")
+    module.init = lambda **options: started.append(options) or run
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.parent.mkdir()
+    for step in (1, 2):
+        with metric_writer.MetricWriter(
+            path, stage="train_gan", resumed_step=step - 1, wandb="heads"
+        ) as writer:
+            writer.write(step, kimg=0.5, metrics={"loss/g": 0.25})
+    assert [(options["project"], options["name"]) for options in started] == [("heads", "run")] * 2
+    assert started[0]["id"] == started[1]["id"]  # one run, resumed
+    assert run.metrics[0] == ("train_gan/*", "train_gan/step")
+    assert run.logged[1] == {"train_gan/step": 2, "train_gan/kimg": 0.5, "train_gan/loss/g": 0.25}
+    assert run.finished
+
+
+def test_weights_and_biases_that_is_not_installed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(errors.MissingDependencyError, match="pip install"):
+        metric_writer.MetricWriter(
+            tmp_path / "metrics.jsonl", stage="train_gan", resumed_step=None, wandb="heads"
+        )

@@ -158,13 +158,38 @@ ignore_late_callbacks = pytest.mark.filterwarnings(
 @ignore_late_callbacks
 @pytest.mark.usefixtures("late_callbacks")
 @pytest.mark.parametrize("victim", ["state/manifest.ocdbt", "meta/metadata", "state/_METADATA"])
-def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path, victim):
+@pytest.mark.parametrize("damage", ["cut", "missing"])
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_is_taken(
+    tmp_path, victim, damage, caplog
+):
+    folder = tmp_path / "gan"
+    save(folder, [1, 2])
+    path = folder / "2" / victim
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    assert restore(folder).step == 1
+    ours = [r for r in caplog.records if r.name.startswith("ganavatar_jax")]
+    [said] = [r.getMessage() for r in ours if r.levelname == "WARNING"]
+    assert said.startswith(f"{folder / '2'}: damaged, or not a checkpoint of this program (")
+    assert "; checkpoint 1 is taken instead, the damaged one is kept in" in said
+    assert (tmp_path / "gan_damaged_2").is_dir()
+    save(folder, [2])  # trained again
+    assert restore(folder).step == 2
+
+
+@ignore_late_callbacks
+@pytest.mark.usefixtures("late_callbacks")
+def test_where_all_checkpoints_are_damaged_it_is_told_in_one_line(tmp_path):
     save(tmp_path, [1, 2])
-    path = tmp_path / "2" / victim
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(errors.RunError, match="damaged, or not a checkpoint") as caught:
+    for step in "12":
+        path = tmp_path / step / "state" / "manifest.ocdbt"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(errors.RunError, match=r"2: damaged, or not a checkpoint") as caught:
         restore(tmp_path)
     assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
 @ignore_late_callbacks

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import chex
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from ganavatar_jax.core import images, trees
 from ganavatar_jax.losses import density_config
 from ganavatar_jax.models import generator, mapping
 from ganavatar_jax.ops import fir, minibatch_stddev, resize
-from ganavatar_jax.training import augment_config, gan_step, step_inputs, step_updates
+from ganavatar_jax.training import augment_config, faults, gan_step, step_inputs, step_updates
 from ganavatar_jax.training import state as state_lib
 from helpers import compiled, tiny_gan
 
@@ -215,6 +216,26 @@ def test_microbatches_give_the_gradient_of_the_whole_batch():
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-5)
     np.testing.assert_allclose(parts[1]["loss"], whole[1]["loss"], rtol=1e-6)
     assert np.abs(whole[0]).min() > 1e-4
+
+
+# What is no number.
+
+
+def test_a_step_that_is_passed_over_leaves_everything_as_it_was():
+    config = tiny_gan.options(skip_nonfinite=1)
+    state, batch = tiny_gan.make_state(), tiny_gan.make_batch()
+    sound, metrics = tiny_gan.run("d_reg", state, batch, config=config)
+    assert metrics[f"{faults.KEY}/d_reg"].tolist() == [False, False]
+    plain, _ = tiny_gan.run("d_reg", state, batch)
+    np.testing.assert_allclose(
+        sound.d["params"]["b8"]["fromrgb"]["weight"],
+        plain.d["params"]["b8"]["fromrgb"]["weight"],
+        rtol=1e-5,
+    )
+    batch["label25"] = batch["label25"] * np.float32(np.nan)
+    left, metrics = tiny_gan.run("d_reg", state, batch, config=config)
+    assert metrics[f"{faults.KEY}/d_reg"].all()
+    chex.assert_trees_all_equal(dataclasses.asdict(left), dataclasses.asdict(jax.device_get(state)))
 
 
 # What goes into a phase.

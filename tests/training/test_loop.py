@@ -13,7 +13,7 @@ import pytest
 
 from ganavatar_jax.core import errors, rng, trees
 from ganavatar_jax.runs import progress
-from ganavatar_jax.training import gan_config, gan_step, loop, parallel, step_inputs
+from ganavatar_jax.training import faults, gan_config, gan_step, loop, parallel, step_inputs
 from helpers import compiled, tiny_gan
 
 _LABELS = tiny_gan.make_batch(7)["label25"]
@@ -115,7 +115,7 @@ def _train(folder, options, *, batches=None, devices=1, backend="jit", **outputs
         outputs=loop.Outputs(
             checkpoints=folder / "checkpoints",
             writer_options={"path": folder / "metrics.jsonl"},
-            draw_samples=lambda state, kimg: drawn.append(kimg),
+            draw_samples=lambda state, kimg: drawn.append(kimg) or {},
             **outputs,
         ),
     )
@@ -229,7 +229,7 @@ def test_an_iteration_is_its_phases_in_order_with_keys_of_their_own():
             step = functools.partial(gan_step.take_step, program=program)
             step = parallel.make_step(step, layout=layout)
             state, metrics = step(layout.place_state(state), batch, key, numbers)
-            for value in metrics:
+            for value in metrics.keys() - {f"{faults.KEY}/{name}"}:
                 assert _four().rows[iteration][value] == pytest.approx(
                     float(metrics[value]), rel=1e-6
                 )
@@ -259,14 +259,88 @@ def test_a_stop_is_answered_with_a_checkpoint_of_that_iteration(tmp_path, monkey
     _assert_same_bits(_train(tmp_path, options).state, _four().state)
 
 
-def test_a_loss_that_is_no_number_ends_the_run_by_its_name(toy, tmp_path):
-    class Broken(_Batches):
-        def __next__(self):
-            batch = super().__next__()
-            return batch | {"label25": batch["label25"] * np.float32(np.nan)}
+# Faults.
 
-    with pytest.raises(errors.RunError, match=r"diverged by step 1: .*loss/d=nan"):
-        _train(tmp_path, _options(2), batches=Broken())
+
+class _Broken(_Batches):
+    """Spoils one batch."""
+
+    def __init__(self, number, name="label25"):
+        super().__init__()
+        self.number, self.name = number, name
+
+    def __next__(self):
+        batch = super().__next__() | {"index": np.arange(100, 100 + tiny_gan.BATCH)}
+        if self.position == self.number:
+            spoiled = batch[self.name].copy()
+            spoiled[1] = np.nan
+            batch[self.name] = spoiled
+        return batch
+
+
+def test_a_camera_that_is_no_number_ends_the_run_by_its_frame(toy, tmp_path):
+    with pytest.raises(errors.RunError, match=r"batch of step 2 .* training frames 101 \(counted"):
+        _train(tmp_path, _options(2), batches=_Broken(2))
+
+
+def test_weights_that_are_no_numbers_are_named_and_nothing_is_saved(tmp_path, monkeypatch):
+    state = tiny_gan.make_state()
+    flat = dict(trees.flatten_names(state.d))
+    flat["params.b4.out.bias"] = jnp.full_like(flat["params.b4.out.bias"], jnp.nan)
+    spoiled = dataclasses.replace(state, d=trees.unflatten_names(flat))
+    monkeypatch.setattr(tiny_gan, "make_state", lambda: spoiled)
+    with pytest.raises(errors.RunError) as caught:
+        _train(tmp_path, _options(2))
+    assert "in step 1; the training has diverged, nothing of it is saved" in str(caught.value)
+    assert "Likely cause: weights that were no numbers when it began (d.params." in str(
+        caught.value
+    )
+    assert not list((tmp_path / "checkpoints").iterdir())
+    assert _rows(tmp_path) == []
+
+
+def _spoiled_gradient(number, monkeypatch):
+    """The gradient of one iteration is no number; the loss that is logged is."""
+
+    def step(state, batch, key, schedule, *, program, axis):
+        new, metrics = _toy_step(state, batch, key, schedule, program=program, axis=axis)
+        bad = (state.real_sign[1] == number - 1) & (program.phase == "d_main")
+        flags = jnp.stack([jnp.zeros((), bool), bad])
+        sign = new.real_sign if program.phase == "d_main" else state.real_sign
+        state = dataclasses.replace(new, real_sign=sign)
+        return state, {**metrics, f"{faults.KEY}/{program.phase}": flags}
+
+    monkeypatch.setattr(gan_step, "take_step", step)
+
+
+def test_a_gradient_that_is_no_number_stops_before_a_save_and_a_rerun_goes_on(
+    tmp_path, monkeypatch
+):
+    options = _options(6, log_iterations=100)  # looked at before each save
+    _spoiled_gradient(3, monkeypatch)
+    with pytest.raises(errors.RunError) as caught:
+        _train(tmp_path, options)
+    message = str(caught.value)
+    assert "the gradient of phase d_main holds NaN or infinity in step 3;" in message
+    assert "--config.gan.skip_nonfinite=N" in message
+    assert "\n" not in message
+    assert [int(path.name) for path in (tmp_path / "checkpoints").iterdir()] == [2]
+    _spoiled_gradient(100, monkeypatch)
+    again = _train(tmp_path, options)
+    through = _train(tmp_path / "through", options)
+    _assert_same_bits(again.state, through.state)
+
+
+def test_steps_that_are_no_numbers_are_passed_over_and_counted_up_to_a_limit(
+    tmp_path, monkeypatch, caplog
+):
+    _spoiled_gradient(3, monkeypatch)
+    run = _train(tmp_path, _options(4, skip_nonfinite=1))
+    assert "passed over (1 of at most 1)" in caplog.text
+    assert run.rows[-1]["nonfinite/skipped"] == 1
+    _spoiled_gradient(5, monkeypatch)  # the count goes on after a resume
+    with pytest.raises(errors.RunError, match=r"in step 5 after 1 that were passed over; "):
+        _train(tmp_path, _options(6, skip_nonfinite=1))
 
 
 # What goes to the devices.
@@ -308,12 +382,13 @@ def test_no_trace_is_written_otherwise(toy, tmp_path):
 def test_all_processes_meet_before_the_first_iteration(toy, tmp_path, monkeypatch):
     happened = []
     iterate = loop.Runner.iterate
-    monkeypatch.setattr(loop.multihost_utils, "sync_global_devices", happened.append)
+    monkeypatch.setattr(loop.together, "meet", happened.append)
     monkeypatch.setattr(
         loop.Runner, "iterate", lambda *args: happened.append("iterate") or iterate(*args)
     )
     _train(tmp_path, _options(2))
-    assert happened == ["train_gan: first iteration", "iterate", "iterate"]
+    saved, last = "train_gan: saved", "train_gan: last iteration"
+    assert happened == ["train_gan: first iteration", "iterate", "iterate", saved, last]
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused_before_anything_is_made(tmp_path):

@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 _PACKAGE_SOURCES = {"package:actor": "actor_sample.zip"}
 # Fields of DataConfig that change how frames are served, not what is stored.
-_SERVING_FIELDS = ("mirror", "cache_limit_mb", "source")
+_SERVING_FIELDS = ("mirror", "cache_limit_mb", "skip_damaged", "source")
 
 
 class GanFrames(storage.Builder):
