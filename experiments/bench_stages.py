@@ -145,7 +145,7 @@ def make_phase(name: Any, config: Any, batch: int) -> Stage:
 
     def whole(state: Any, batch: Any) -> Any:
         alone = dataclasses.replace(program, devices=1)
-        return gan_step.take_step(state, batch, key, schedule, program=alone, axis=None)
+        return gan_step.take_step(state, batch, *shared, program=alone, axis=None)
 
     abstract = jax.tree.map(_abstract, (layout.unplace_state(current), arrays))
     return Stage(advance, whole, abstract)

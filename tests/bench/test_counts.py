@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "experiments"))
 import bench_counts  # noqa: E402
 import bench_growth  # noqa: E402
+import bench_stages  # noqa: E402
 
 sys.path.pop(0)
 
@@ -51,3 +52,11 @@ def test_lookups_and_additions_by_index_are_counted():
 
 def test_the_exponent_of_squares_is_two():
     assert bench_growth.fit([1.0, 2.0, 4.0], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
+
+
+def test_every_stage_can_be_made_and_counted():
+    config = bench_stages.read_config("tiny", 8, {"gan.reconstruction.encoder.identity": "face"})
+    for name in (*bench_stages.PARTS, *bench_stages.PHASES, "mapping_step"):
+        counts = bench_stages.make_stage(name, config, 8).count()
+        assert counts.products > 0 or name == "sampling"
+        assert counts.moved > 0
