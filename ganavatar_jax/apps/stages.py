@@ -29,7 +29,8 @@ RATE_OPTIONS = (
     "gan.skip_nonfinite",
 )
 COMPUTING_OPTIONS = (
-    *("gan.microbatch", "generator.render.ray_chunk"),
+    *("gan.microbatch", "gan.memory_gib", "gan.reconstruction.truth_limit_mb"),
+    "generator.render.ray_chunk",
     *("data.cache_limit_mb", "data.skip_damaged"),
 )
 
