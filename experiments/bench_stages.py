@@ -22,6 +22,7 @@ import bench_ceilings
 import bench_counts
 import bench_parts
 import jax
+import jax.numpy as jnp
 import numpy as np
 import script
 
@@ -129,10 +130,9 @@ def make_phase(name: Any, config: Any, batch: int) -> Stage:
     program = make_program(name, config, devices=len(jax.devices()))
     # What LPIPS sees of a real image is computed once a run, not once a step.
     if name == "recon" and hasattr(recon_step, "describe_truth"):
-        options = config.gan.reconstruction
-        images = frames["image_u8"], frames["label25"]
-        told = recon_step.describe_truth(program.lpips_params, *images, options=options)
-        frames["truth"] = np.asarray(told)
+        describe = functools.partial(recon_step.describe_truth, options=config.gan.reconstruction)
+        images = jnp.asarray(frames["image_u8"]), jnp.asarray(frames["label25"])
+        frames["truth"] = np.asarray(jax.jit(describe)(program.lpips_params, *images))
     arrays = layout.place_batch(frames)
     take_step = functools.partial(gan_step.take_step, program=program)
     step = parallel.make_step(take_step, layout=layout)

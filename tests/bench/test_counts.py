@@ -54,6 +54,7 @@ def test_the_exponent_of_squares_is_two():
     assert bench_growth.fit([1.0, 2.0, 4.0], [3.0, 12.0, 48.0]) == pytest.approx(2.0)
 
 
+@pytest.mark.slow  # half a minute, of phases
 def test_every_stage_can_be_made_and_counted():
     config = bench_stages.read_config("tiny", 8, {"gan.reconstruction.encoder.identity": "face"})
     for name in (*bench_stages.PARTS, *bench_stages.PHASES, "mapping_step"):

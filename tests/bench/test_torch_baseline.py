@@ -100,6 +100,7 @@ def test_the_discriminators_and_their_r1_agree(sides):
     agree(penalty / scale, sum(s.square().sum((1, 2, 3)) for s in slopes) / scale)
 
 
+@pytest.mark.slow
 def test_the_comparison_with_training_images_agrees(sides):
     config, _, inputs, torch_side = sides
     options = torch_side.sizes["gan"]["reconstruction"]
