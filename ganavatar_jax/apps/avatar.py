@@ -19,7 +19,7 @@ from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, jax_check, portable
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.core.readers import json_files
-from ganavatar_jax.faces import normalization
+from ganavatar_jax.faces import normalization, turned_readings
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.runs import run_dir
@@ -42,6 +42,8 @@ class Avatar:
         the codes of the pairs lay when codes are fed raw. For those see `neutral_code`, `code_std`.
       mean_w: Mean w its output is added to.
       frontal_label25: The frontal camera it was trained with.
+      turned: What turning a head does to codes that the avatar's estimator reads; None where that
+        is not known.
       matmul_precision: How its networks multiply, see `startup.DevicesConfig`; for this avatar
         only, whatever the process is set to.
     """
@@ -54,6 +56,7 @@ class Avatar:
     mean_w: Float[np.ndarray, " d"]
     frontal_label25: Float[np.ndarray, "25"]
     matmul_precision: startup.MatmulPrecision = "highest"
+    turned: turned_readings.TurnedReadings | None = None
 
     @classmethod
     def load(cls, workdir: str | pathlib.Path) -> "Avatar":
@@ -77,6 +80,7 @@ class Avatar:
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
         fix = "restore it, or train in a new folder"
         stored = json_files.read_object(path / "config.json", fix=fix)
+        stored = experiment_config.leave_gone_out(stored)
         resolved = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
@@ -129,9 +133,9 @@ class Avatar:
 
     @property
     def neutral_code(self) -> Float[np.ndarray, " e"]:
-        """Mean code of the pairs it was mapped with; zeros where nobody knows it (imported)."""
+        """Code of its face at rest; zeros where nobody knows it (imported)."""
         known = self.normalizer.statistics
-        return np.zeros(len(self.names), np.float32) if known is None else known.mean
+        return np.zeros(len(self.names), np.float32) if known is None else known.rest
 
     @property
     def code_std(self) -> Float[np.ndarray, " e"] | None:
@@ -186,7 +190,7 @@ class Avatar:
                     f"statistics must be mean and standard deviation, [{len(self.names)}] each; "
                     f"got {shapes}. Take them over the driver's codes, frame by frame."
                 )
-            codes = self.restate(codes, *statistics)
+            codes = self.normalizer.restate(codes, *statistics)
         normalized = np.asarray(self.normalizer.apply(codes))
         if limit is not None:
             normalized = self.normalizer.limit(normalized, limit)
@@ -259,30 +263,6 @@ class Avatar:
             batch = self.render(w[rows], label25[rows], batch_size=batch_size)
             yield batch.image[: len(w) - start]
 
-    def restate(
-        self,
-        codes: Float[np.ndarray, "f e"],
-        mean: Float[np.ndarray, " e"],
-        std: Float[np.ndarray, " e"],
-    ) -> Float[np.ndarray, "f e"]:
-        """Brings codes to the mean and spread of the avatar's own.
-
-        Args:
-          codes: Codes with the coefficients `names`.
-          mean: The driver's mean.
-          std: The driver's standard deviation.
-
-        Returns:
-          Codes; what the driver never moves stays at the avatar's mean.
-
-        Raises:
-          ConfigError: nobody knows mean and spread of the pairs (imported).
-        """
-        own = self.normalizer.require_statistics()
-        # A coefficient the driver never moves says nothing: it stays at the avatar's mean.
-        scale = np.where(std > 1e-3, own.std / np.maximum(std, 1e-3), 0.0)
-        return (codes - mean) * scale + own.mean
-
     @functools.cached_property
     def _drawer(self) -> drawing.Drawer:
         return drawing.Drawer(self.g, self.g_config)
@@ -343,6 +323,7 @@ def _assemble(
             normalizer=normalization.from_dict(metadata["normalizer"]),
             mean_w=np.asarray(variables["buffers"]["mean_w"]),
             frontal_label25=label25,
+            turned=turned_readings.from_dict(metadata["turned"]) if "turned" in metadata else None,
         )
     except (KeyError, TypeError, ValueError, errors.DataFormatError, errors.ConfigError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -22,10 +22,10 @@ from ganavatar_jax.apps import (
     avatar,
     drive_codes,
     drive_sources,
-    evaluate,
     experiment,
     experiment_config,
     ranges,
+    restating,
     stages,
     weights,
 )
@@ -90,7 +90,7 @@ def drive(
     Source: GAN-Avatar (Kabadayi et al. 2024), section on reenactment.
     """
     config = resolved.drive
-    evaluate.refuse_unknown_statistics(person, resolved.evaluation)
+    restating.refuse_unknown(person, resolved)
     rows, fps = drive_sources.choose_frames(source, config)
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
@@ -103,9 +103,16 @@ def drive(
         times_s=source.times_s[unique],
         sigma_s=config.smoothing_s if source.in_time else 0.0,
     )
+    rest = drive_codes.at_rest(codes, times_s=times_s, config=config)
     codes, found = codes[inverse], found[inverse]
-    statistics = drive_codes.statistics(codes[found], person, resolved)
-    restated = codes if statistics is None else person.restate(codes, *statistics)
+    restated = restating.restate(
+        codes,
+        person,
+        resolved,
+        read=source.codes is None,
+        of_driver=codes[found],
+        at_rest=rest,
+    )
     restated = ranges.hold(person, opened, restated, folder=folder, clamp=config.clamp)
     w = person.encode(restated)
     labels = camera_path(config, person.frontal_label25, np.arange(len(rows)) / fps)
