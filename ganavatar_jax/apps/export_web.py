@@ -394,6 +394,6 @@ def demo_codes(person: avatar.Avatar) -> Float[np.ndarray, "f e"]:
     """
     phase = np.linspace(0.0, np.pi, round(_DEMO_SWEEP_S * _DEMO_FPS), endpoint=False)
     moved = [column for _, column in render.lively_columns(person)][:_DEMO_MOVES]
-    steps, unit = _DEMO_SPREADS * np.sin(phase), render.spreads(person)
-    bumps = [render.sheet_codes(person, columns, steps, unit=unit) for columns in moved]
+    steps = _DEMO_SPREADS * np.sin(phase)
+    bumps = [render.sheet_codes(person, columns, steps, unit=_spread(person)) for columns in moved]
     return np.concatenate(bumps).astype(np.float32)

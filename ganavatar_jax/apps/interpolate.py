@@ -75,13 +75,12 @@ def _key_codes(person: avatar.Avatar, config: use_config.InterpolateConfig) -> n
         codes = films_out.read_codes(config.source, person)
         return codes[np.linspace(0, len(codes) - 1, config.faces).round().astype(int)]
     moved = [columns for _, columns in render.lively_columns(person)]
+    unit = np.ones(len(person.names)) if person.code_std is None else person.code_std
+    step = np.array([_PUSHED])
     neutral = np.asarray(person.neutral_code)[None]
     keys = []
     for index in range(config.faces):
-        chosen = moved[index // 2 % len(moved)]
-        pushed = render.sheet_codes(
-            person, chosen, np.array([_PUSHED]), unit=render.spreads(person)
-        )
+        pushed = render.sheet_codes(person, moved[index // 2 % len(moved)], step, unit=unit)
         keys.append(pushed if index % 2 else neutral)
     return np.concatenate(keys)
 

@@ -18,6 +18,7 @@ from ganavatar_jax.apps import (
     experiment_config,
     films_out,
     prepare_data,
+    restating,
 )
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors
@@ -55,6 +56,10 @@ def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         int(have.sum()), what="held-out frame with a code", fix="Check data.split and the codes."
     )
     rows, codes = np.flatnonzero(have), codes[have]
+    read = source[0].evaluation.codes == "estimate"
+    codes = restating.restate(
+        codes, other or person, source[0], read=read, label25=table.label25[rows]
+    )
     own = codes if other is None else carry_over(codes, other, person, options.largest_gain)
     labels = table.label25[rows]
     if options.camera == "front":
@@ -89,6 +94,7 @@ def _open_source(path: str) -> tuple[experiment_config.ExperimentConfig, run_dir
             "an avatar with --task=drive."
         )
     stored = json_files.read_object(folder / "config.json", fix="name another run folder")
+    stored = experiment_config.leave_gone_out(stored)
     return (
         config_lib.resolve(experiment_config.ExperimentConfig, stored),
         run_dir.RunDir(folder.absolute(), primary=True),

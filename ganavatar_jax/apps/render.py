@@ -161,11 +161,11 @@ def make_expression_sheet(
             f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
             f"avatar; got {', '.join(unknown)}."
         )
-    std = spreads(person)
     unit, steps = restating.weight_slopes(person, resolved), np.linspace(0.0, 1.0, _SHEET_COLUMNS)
     name_of_step = "{:.2f}".format
     if unit is None:
-        unit, steps = std, np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
+        unit = np.ones(len(person.names)) if person.code_std is None else person.code_std
+        steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
         name_of_step = ("{:+.1f}" if person.code_std is None else "{:+.1f} std").format
     columns = {name: [person.names.index(name)] for name in config.coefficients}
     columns = columns or dict(lively_columns(person)[:_SHEET_ROWS])
@@ -179,18 +179,6 @@ def make_expression_sheet(
     return media.contact_sheet(pictures, row_labels=tuple(columns))
 
 
-def spreads(person: avatar.Avatar) -> Float[np.ndarray, " e"]:
-    """Tells how far codes of an avatar's pairs spread.
-
-    Args:
-      person: The avatar.
-
-    Returns:
-      Standard deviations; ones where nobody knows (imported).
-    """
-    return np.ones(len(person.names)) if person.code_std is None else person.code_std
-
-
 def lively_columns(person: avatar.Avatar) -> list[tuple[str, list[int]]]:
     """Lists what can be moved, the liveliest first, left and right together.
 
@@ -200,7 +188,7 @@ def lively_columns(person: avatar.Avatar) -> list[tuple[str, list[int]]]:
     Returns:
       Label and columns of the code.
     """
-    std = spreads(person)
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     groups = _sides_together(person.names)
     columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
     return sorted(columns.items(), key=lambda item: -std[item[1]].mean())
