@@ -1,9 +1,9 @@
-"""What the tasks refuse before they begin, and how drivers are brought to an avatar's spread."""
+"""What the tasks refuse before they begin, and what an avatar takes as codes."""
 
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import avatar, command_line, evaluate, experiment, experiment_config
+from ganavatar_jax.apps import avatar, command_line, experiment
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.training import mapping_step
@@ -19,20 +19,6 @@ def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
     experiment.refuse_unread((), ("b",), config)
     with pytest.raises(errors.ConfigError, match=r"'deep3dface'.*got jawOpen.*coefficients="):
         experiment.refuse_unread(("jawOpen",), ("expression_0", "expression_1"), config)
-
-
-def test_a_gain_divides_the_spread_of_the_driver():
-    mean, spread = evaluate.driver_statistics(_CODES, experiment_config.EvaluationConfig())
-    np.testing.assert_allclose(mean, [0.5, 2.0])
-    options = experiment_config.EvaluationConfig(driver_gain=2.0)
-    same_mean, half = evaluate.driver_statistics(_CODES, options)
-    np.testing.assert_allclose(same_mean, mean)
-    np.testing.assert_allclose(half, spread / 2)
-
-
-def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
-    options = experiment_config.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
-    assert evaluate.driver_statistics(_CODES, options) is None
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +66,6 @@ def test_codes_of_another_width_are_refused_by_name(person):
         person.encode(np.zeros((1, 52), np.float32))
 
 
-@pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
-def test_a_gain_that_cannot_be_meant_is_refused(gain):
-    with pytest.raises(ValueError, match="driver_gain"):
-        experiment_config.EvaluationConfig(driver_gain=gain)
-
-
 @pytest.mark.parametrize("shape", [(1,), (2, 3), (52,)])
 def test_statistics_of_another_width_are_refused(shape, person):
     statistics = np.zeros(shape, np.float32), np.ones(shape, np.float32)
@@ -95,8 +75,8 @@ def test_statistics_of_another_width_are_refused(shape, person):
 
 def test_one_camera_serves_all_frames(person):
     w = person.encode(_CODES)
-    frames = person.render(w, _CAMERA)
-    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))))
+    frames = person.render(w, _CAMERA).image
+    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))).image)
     assert len(frames) == 3
 
 
