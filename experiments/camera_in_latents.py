@@ -13,12 +13,12 @@ import argparse
 import itertools
 import pathlib
 
-import driver_gain
+import finished_run
 import jax
 import numpy as np
 import script
 
-from ganavatar_jax.apps import evaluate, train_gan, weights
+from ganavatar_jax.apps import evaluate, restating, train_gan, weights
 from ganavatar_jax.core import images
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.models import encoder, face_reader, generator
@@ -30,7 +30,7 @@ CHUNK = 128
 
 
 def latents(
-    run: driver_gain.Run, workdir: pathlib.Path, table: frame_table.FrameTable
+    run: finished_run.Run, workdir: pathlib.Path, table: frame_table.FrameTable
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns z and w of frames, as training sees them without noise."""
     g_config, config = run.config.generator, run.config.gan.reconstruction.encoder
@@ -58,7 +58,7 @@ def told_by_camera(values: np.ndarray, label25: np.ndarray) -> float:
     return 1.0 - float(rest.var(axis=0).sum() / values.var(axis=0).sum())
 
 
-def print_psnr(title: str, run: driver_gain.Run, w: np.ndarray, table: tuple) -> None:
+def print_psnr(title: str, run: finished_run.Run, w: np.ndarray, table: tuple) -> None:
     """Prints the PSNR of renders: of all frames, and by angle from the front."""
     truth, label25 = table
     shown = run.avatar.render(w.astype(np.float32), label25)
@@ -77,7 +77,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("runs", type=pathlib.Path, nargs="+")
     for workdir in parser.parse_args().runs:
-        run = driver_gain.Run(workdir)
+        run = finished_run.Run(workdir)
         train, test = (frame_table.load_split(run.folder, split) for split in ("train", "test"))
         (z, w), (_, test_w) = (latents(run, workdir, table) for table in (train, test))
         split = run.config.gan.reconstruction.encoder.face_dim
@@ -96,8 +96,14 @@ def main() -> None:
             "held out, mean w", run, np.repeat(w.mean(axis=0)[None], len(test_w), 0), held_out
         )
         codes, have = evaluate.driving_codes(test, run.avatar.names, run.config)
-        statistics = evaluate.driver_statistics(codes[have], run.config.evaluation)
-        driven = run.avatar.encode(codes[have], statistics=statistics)
+        codes = restating.restate(
+            codes[have],
+            run.avatar,
+            run.config,
+            read=run.config.evaluation.codes == "estimate",
+            label25=test.label25[have],
+        )
+        driven = run.avatar.encode(codes)
         print_psnr("held out, codes", run, driven, (test.image[have], test.label25[have]))
         print()
 

@@ -1,10 +1,10 @@
 """Counts what a training step keeps in memory, without running it and without the memory.
 
 python experiments/memory_by_tracing.py [--phase=g_main] [--batch=4 8 16 32] [--microbatch=0] \
-    [--ray_chunk=0] [--half_dtype=bfloat16] [--largest=10]
+    [--memory_gib=40] [--ray_chunk=0] [--half_dtype=bfloat16] [--largest=10]
 
 A phase of configs/monocular.py is traced at paper size on abstract arrays, and two things are
-counted at one device with that many images:
+counted at one device with that many images, handled at once as far as gan.memory_gib allows:
 
 residuals  what the forward pass of the loss leaves for the backward pass, every array once
 live       the most that is alive at a time if operations run in the order of the trace, each
@@ -20,15 +20,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import script
 from jax.extend import core as jex
 
 from configs import monocular
 from ganavatar_jax.apps import experiment_config
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.training import gan_step, loop, state, step_inputs
+from ganavatar_jax.training import gan_step, loop, state, step_inputs, step_memory
 
 GIB = 2.0**30
 # XLA never writes these by themselves: they only say how an array is read.
@@ -40,39 +38,16 @@ class Traced:
     """What was counted, bytes.
 
     Attributes:
+      told: How many images are handled at once, as a training says it.
       residuals: Left by the forward pass for the backward pass of one microbatch.
       live: Largest sum of values alive at a time, without the state.
       largest: The largest residuals, shape and type, with their number.
     """
 
+    told: str
     residuals: int
     live: int
     largest: list[tuple[str, int, int]]
-
-
-def count_bytes(value: Any) -> int:
-    """Returns the size of an abstract array; random keys count as their words."""
-    size = int(np.prod(value.shape, dtype=np.int64))
-    return size * (8 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.dtype.itemsize)
-
-
-def count_residuals(
-    phase: gan_step.PhaseRow, current: state.GanState, part: Any, step: Any
-) -> list[Any]:
-    """Lists what the backward pass of a phase's loss needs, each array once, inputs left out."""
-    found: list[Any] = []
-
-    def forward(current: state.GanState, part: Any) -> None:
-        def loss(params: Any) -> Any:
-            return phase.loss(phase.trained.put(current, params), part, step)
-
-        _, backward, _ = jax.vjp(loss, phase.trained.get(current), has_aux=True)
-        given = {id(leaf) for leaf in jax.tree.leaves((current, part))}
-        kept = {id(leaf): leaf for leaf in jax.tree.leaves(backward) if id(leaf) not in given}
-        found.extend(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in kept.values())
-
-    jax.eval_shape(forward, current, part)
-    return found
 
 
 def live_bytes(jaxpr: jex.Jaxpr) -> int:
@@ -90,12 +65,12 @@ def live_bytes(jaxpr: jex.Jaxpr) -> int:
     own: dict[Any, int] = {}
     for index, equation in enumerate(jaxpr.eqns):
         new = [var for var in equation.outvars if var not in root]
-        written = sum(count_bytes(var.aval) for var in new)
+        written = sum(step_memory.count_bytes(var.aval) for var in new)
         inside = max((live_bytes(body) for body in _bodies(equation)), default=0)
         # What a loop collects stands beside one turn of its body; a call's results are its body's.
         loop_body = equation.primitive.name in ("scan", "while")
         most = max(most, now + (inside + written if loop_body else max(inside, written)))
-        own |= {var: count_bytes(var.aval) for var in new}
+        own |= {var: step_memory.count_bytes(var.aval) for var in new}
         now += written
         for var in [v for v in own if last.get(v, -1) <= index]:
             now -= own.pop(var)
@@ -122,7 +97,7 @@ def paper_size(options: argparse.Namespace) -> experiment_config.ExperimentConfi
     """Returns the configuration with the options that change memory."""
     config = monocular.get_config()
     config.data.source = "none"  # nothing is read
-    config.gan.microbatch = options.microbatch
+    config.gan.microbatch, config.gan.memory_gib = options.microbatch, options.memory_gib
     config.generator.render.ray_chunk = options.ray_chunk
     config.generator.half_dtype = config.discriminator.half_dtype = options.half_dtype
     return config_lib.resolve(experiment_config.ExperimentConfig, config)
@@ -133,31 +108,30 @@ def trace(config: experiment_config.ExperimentConfig, name: str, batch: int) -> 
     side = config.generator.img_resolution
     current, key = make_state(config), jax.random.key(0)
     schedule = loop.schedule_at(config.gan, current_images=1e6, condition_on_camera=False)
-    program = step_inputs.Program(name, config.gan_step, config.generator.neural_resolution)
-
-    def make_batch(count: int) -> dict[str, jax.ShapeDtypeStruct]:
-        labels = ("label25", "gen_label25", "swap_label25")
-        return {
-            "image_u8": jax.ShapeDtypeStruct((count, side, side, 3), jnp.uint8),
-            "sample_id": jax.ShapeDtypeStruct((count,), jnp.int32),
-            **{label: jax.ShapeDtypeStruct((count, 25), jnp.float32) for label in labels},
-        }
+    gan = dataclasses.replace(config.gan, batch_size=batch)
+    options = dataclasses.replace(config.gan_step, gan=gan)
+    options, told = step_memory.settle_microbatch(options, current, schedule, devices=1)
+    program = step_inputs.Program(name, options, config.generator.neural_resolution)
 
     def run(current: Any, batch: Any, key: Any) -> Any:
         return gan_step.take_step(current, batch, key, schedule, program=program, axis=None)
 
-    residuals = count_residuals(
+    residuals = step_memory.list_residuals(
         gan_step.PHASES[name],
         current,
-        make_batch(min(config.gan.microbatch or batch, batch)),
+        step_memory.make_batch(side, min(options.gan.microbatch or batch, batch)),
         step_inputs.Step(key, schedule, program),
     )
-    traced = jax.make_jaxpr(run)(current, make_batch(batch), key)
+    traced = jax.make_jaxpr(run)(current, step_memory.make_batch(side, batch), key)
     kinds: dict[str, list[int]] = {}
     for leaf in residuals:
-        kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(count_bytes(leaf))
+        kinds.setdefault(f"{leaf.dtype}{list(leaf.shape)}", []).append(
+            step_memory.count_bytes(leaf)
+        )
     largest = sorted(((k, len(v), sum(v)) for k, v in kinds.items()), key=lambda row: -row[2])
-    return Traced(sum(map(count_bytes, residuals)), live_bytes(traced.jaxpr), largest)
+    return Traced(
+        told, sum(map(step_memory.count_bytes, residuals)), live_bytes(traced.jaxpr), largest
+    )
 
 
 def make_state(config: experiment_config.ExperimentConfig) -> state.GanState:
@@ -180,19 +154,21 @@ def main() -> None:
     parser.add_argument("--phase", choices=phases, nargs="+", default=["g_main"])
     parser.add_argument("--batch", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--microbatch", type=int, default=0)
+    parser.add_argument("--memory_gib", type=float, default=40.0, help="0: all images at once")
     parser.add_argument("--ray_chunk", type=int, default=0)
     parser.add_argument("--half_dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--largest", type=int, default=0, help="show so many kinds of residuals")
     options = parser.parse_args()
     config = paper_size(options)
-    held = sum(map(count_bytes, jax.tree.leaves(make_state(config))))
+    held = sum(map(step_memory.count_bytes, jax.tree.leaves(make_state(config))))
     print(f"state: {held / GIB:.2f} GiB")
-    print("| phase | images | residuals GiB | live GiB |\n|---|---|---|---|")
+    print("| phase | images | residuals GiB | live GiB | handled |\n|---|---|---|---|---|")
     for phase in options.phase:
         for batch in options.batch:
             found = trace(config, phase, batch)
             print(
-                f"| {phase} | {batch} | {found.residuals / GIB:.1f} | {found.live / GIB:.1f} |",
+                f"| {phase} | {batch} | {found.residuals / GIB:.1f} | {found.live / GIB:.1f} | "
+                f"{found.told} |",
                 flush=True,
             )
             for kind, count, size in found.largest[: options.largest]:

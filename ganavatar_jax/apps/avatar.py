@@ -19,7 +19,7 @@ from ganavatar_jax.core import chunks, errors, images, jax_check, portable
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.core.readers import json_files
-from ganavatar_jax.faces import normalization
+from ganavatar_jax.faces import normalization, turned_readings
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.runs import run_dir
@@ -42,6 +42,8 @@ class Avatar:
         the codes of the pairs lay when codes are fed raw. For those see `neutral_code`, `code_std`.
       mean_w: Mean w its output is added to.
       frontal_label25: The frontal camera it was trained with.
+      turned: What turning a head does to codes that the avatar's estimator reads; None where that
+        is not known.
       matmul_precision: How its networks multiply, see `startup.DevicesConfig`; for this avatar
         only, whatever the process is set to.
     """
@@ -54,6 +56,7 @@ class Avatar:
     mean_w: Float[np.ndarray, " d"]
     frontal_label25: Float[np.ndarray, "25"]
     matmul_precision: startup.MatmulPrecision = "highest"
+    turned: turned_readings.TurnedReadings | None = None
 
     @classmethod
     def load(cls, workdir: str | pathlib.Path) -> "Avatar":
@@ -77,6 +80,7 @@ class Avatar:
             raise errors.RunError(f"{path}: expected a run folder with config.json; got none.")
         fix = "restore it, or train in a new folder"
         stored = json_files.read_object(path / "config.json", fix=fix)
+        stored = experiment_config.leave_gone_out(stored)
         resolved = config_lib.resolve(experiment_config.ExperimentConfig, stored)
         return load(resolved, run_dir.RunDir(path, primary=True))
 
@@ -129,9 +133,9 @@ class Avatar:
 
     @property
     def neutral_code(self) -> Float[np.ndarray, " e"]:
-        """Mean code of the pairs it was mapped with; zeros where nobody knows it (imported)."""
+        """Code of its face at rest; zeros where nobody knows it (imported)."""
         known = self.normalizer.statistics
-        return np.zeros(len(self.names), np.float32) if known is None else known.mean
+        return np.zeros(len(self.names), np.float32) if known is None else known.rest
 
     @property
     def code_std(self) -> Float[np.ndarray, " e"] | None:
@@ -186,7 +190,7 @@ class Avatar:
                     f"statistics must be mean and standard deviation, [{len(self.names)}] each; "
                     f"got {shapes}. Take them over the driver's codes, frame by frame."
                 )
-            codes = self._restate(codes, *statistics)
+            codes = self.normalizer.restate(codes, *statistics)
         normalized = np.asarray(self.normalizer.apply(codes))
         if limit is not None:
             normalized = self.normalizer.limit(normalized, limit)
@@ -260,12 +264,6 @@ class Avatar:
             rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
             yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
 
-    def _restate(self, codes: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-        own = self.normalizer.require_statistics()
-        # A coefficient the driver never moves says nothing: it stays at the avatar's mean.
-        scale = np.where(std > 1e-3, own.std / np.maximum(std, 1e-3), 0.0)
-        return (codes - mean) * scale + own.mean
-
     @property
     def _draw(self):
         if "draw" not in self._compiled:
@@ -336,6 +334,7 @@ def _assemble(
             normalizer=normalization.from_dict(metadata["normalizer"]),
             mean_w=np.asarray(variables["buffers"]["mean_w"]),
             frontal_label25=label25,
+            turned=turned_readings.from_dict(metadata["turned"]) if "turned" in metadata else None,
         )
     except (KeyError, TypeError, ValueError, errors.DataFormatError, errors.ConfigError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -21,9 +21,9 @@ from ganavatar_jax.apps import (
     avatar,
     drive_codes,
     drive_sources,
-    evaluate,
     experiment,
     experiment_config,
+    restating,
 )
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import files
@@ -86,7 +86,7 @@ def drive(
     Source: GAN-Avatar (Kabadayi et al. 2024), section on reenactment.
     """
     config = resolved.drive
-    evaluate.refuse_unknown_statistics(person, resolved.evaluation)
+    restating.refuse_unknown(person, resolved)
     rows, fps = drive_sources.choose_frames(source, config)
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
@@ -99,8 +99,17 @@ def drive(
         times_s=source.times_s[unique],
         sigma_s=config.smoothing_s if source.in_time else 0.0,
     )
+    rest = drive_codes.at_rest(codes, times_s=times_s, config=config)
     codes, found = codes[inverse], found[inverse]
-    w = person.encode(codes, statistics=drive_codes.statistics(codes[found], person, resolved))
+    restated = restating.restate(
+        codes,
+        person,
+        resolved,
+        read=source.codes is None,
+        of_driver=codes[found],
+        at_rest=rest,
+    )
+    w = person.encode(restated)
     labels = camera_path(config, person.frontal_label25, np.arange(len(rows)) / fps)
     driver = _driver_view(source, rows, read.head)
     _render(
@@ -160,6 +169,7 @@ def _claim_folder(
     made_from = {
         "source": str(path),
         "state": None if path.is_dir() else [status.st_size, status.st_mtime_ns],
+        "driver_statistics": resolved.evaluation.driver_statistics,
         **{section: options[section] for section in ("drive", "estimator")},
     }
     content = json.dumps(made_from, indent=1, sort_keys=True) + "\n"

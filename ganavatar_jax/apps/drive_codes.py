@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ganavatar_jax.apps import avatar, drive_sources, evaluate, experiment_config
+from ganavatar_jax.apps import drive_sources, experiment_config
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Bool, Float, Int, UInt8
 from ganavatar_jax.faces import estimation, estimator_config, estimators, regions
@@ -20,9 +20,7 @@ _LOG = logging.getLogger(__name__)
 _HEAD_OVER_FACE = 1.9  # Side of a square around a head over the longest side of its landmarks.
 _NEAR_FACE = 3.0  # Side of what is searched first around the last face, over the same.
 _OUTLIERS = (2.0, 98.0)  # Percentiles of the faces' borders that the square holds.
-_FEW_FRAMES = 25
 _REACH = 4.0  # Standard deviations after which a Gaussian is nothing.
-_STILL = 1e-3  # as in Avatar.encode: less is no movement
 
 
 class DriverCodes(NamedTuple):
@@ -145,38 +143,25 @@ def _smooth(
     return total / weights[:, None]
 
 
-def statistics(
+def at_rest(
     codes: Float[np.ndarray, "f e"],
-    person: avatar.Avatar,
-    resolved: experiment_config.ExperimentConfig,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Makes the statistics that bring a driver to the avatar's mean and spread.
+    *,
+    times_s: Float[np.ndarray, " f"],
+    config: experiment_config.DriveConfig,
+) -> Float[np.ndarray, "n e"] | None:
+    """Chooses the codes of the driver's face at rest.
 
     Args:
-      codes: The driver's codes with the avatar's coefficients.
-      person: The avatar.
-      resolved: `evaluation` says whose statistics, `drive.largest_gain` how far they go.
+      codes: Codes in order of time.
+      times_s: When each frame is shown, seconds, rising.
+      config: `neutral_s` says how long the face is at rest from the first frame on.
 
     Returns:
-      Mean and spread for `Avatar.encode`; None leaves codes as they are.
+      Those codes, at least one; None where nobody says.
     """
-    found = evaluate.driver_statistics(codes, resolved.evaluation)
-    if found is None:
+    if not config.neutral_s:
         return None
-    if len(codes) < _FEW_FRAMES:
-        _LOG.warning(
-            "%d frames say little of how the driver moves, and their mean becomes the avatar's; "
-            "--config.evaluation.driver_statistics=pairs takes codes as they are",
-            len(codes),
-        )
-    mean, spread = found
-    if np.ptp(codes, axis=0).max() < _STILL:
-        _LOG.warning(
-            "no coefficient moves, and what never moves becomes the avatar's neutral face; "
-            "--config.evaluation.driver_statistics=pairs takes codes as they are"
-        )
-    own = person.normalizer.require_statistics()
-    return mean, np.maximum(spread, own.std / resolved.drive.largest_gain)
+    return codes[times_s - times_s[0] <= config.neutral_s]
 
 
 def _refuse_lacking(names: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:

@@ -2,17 +2,24 @@
 
 import logging
 import pathlib
+from collections.abc import Sequence
 
 import ml_collections
 import numpy as np
 
-from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
+from ganavatar_jax.apps import (
+    avatar,
+    completeness,
+    experiment,
+    experiment_config,
+    prepare_data,
+    restating,
+)
 from ganavatar_jax.core import errors, image_sequences
-from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.faces import coefficients, estimation, estimators
 from ganavatar_jax.metrics import baselines, inception, lpips
-from ganavatar_jax.reports import evaluation_report
+from ganavatar_jax.reports import evaluation_report, obedience
 from ganavatar_jax.runs import progress, run_dir
 
 STAGE = "evaluate"
@@ -55,11 +62,27 @@ def driving_codes(
     Raises:
       DataFormatError: the dataset holds no codes, or lacks coefficients the avatar takes.
     """
+    codes, have, _ = _driving(table, names, resolved)
+    return codes, have
+
+
+def _driving(
+    table: frame_table.FrameTable,
+    names: tuple[str, ...],
+    resolved: experiment_config.ExperimentConfig,
+) -> tuple[np.ndarray, np.ndarray, estimation.Readings | None]:
+    """Gets codes, which frames have one, and the readings that the codes are, if they are."""
     if resolved.evaluation.codes == "estimate":
-        estimator = estimators.make_estimator(resolved.estimator)
-        readings = estimation.estimate_many(estimator, table.image, frames=list(table.frame_id))
-        codes = coefficients.select(readings.codes, estimator.names, names)
-        return codes, readings.found & np.isfinite(codes).all(axis=1)
+        readings = _read(table.image, table.frame_id, names, resolved, title="estimate")
+        have = readings.found & np.isfinite(readings.codes).all(axis=1)
+        return readings.codes, have, readings
+    return *_stored_codes(table, names), None
+
+
+def _stored_codes(
+    table: frame_table.FrameTable, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Takes the capture's own codes, and tells which frames have one."""
     if table.expression is None:
         raise errors.DataFormatError(
             "the held-out frames carry no expression codes; set evaluation.codes=estimate to read "
@@ -74,39 +97,6 @@ def driving_codes(
         )
     codes = coefficients.select(table.expression, table.expression_names, names)
     return codes, table.has_expression & np.isfinite(codes).all(axis=1)
-
-
-def driver_statistics(
-    codes: Float[np.ndarray, "f e"], config: experiment_config.EvaluationConfig
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns the statistics of a driver that `Avatar.encode` takes.
-
-    Args:
-      codes: All codes of the driver, of frames that have one; not only those that are shown.
-      config: Whose statistics, and the gain.
-
-    Returns:
-      Mean, and spread for one spread of the avatar's own codes; None leaves codes as they are.
-    """
-    if config.driver_statistics == "pairs":
-        return None
-    return codes.mean(axis=0), codes.std(axis=0) / config.driver_gain
-
-
-def refuse_unknown_statistics(
-    person: avatar.Avatar, config: experiment_config.EvaluationConfig
-) -> None:
-    """Insists that a driver can be brought to the avatar's spread, where that is asked for.
-
-    Args:
-      person: The avatar.
-      config: Whose statistics codes are normalised with.
-
-    Raises:
-      ConfigError: nobody knows where the codes of the avatar's pairs lay.
-    """
-    if config.driver_statistics == "driver":
-        person.normalizer.require_statistics()
 
 
 def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -> None:
@@ -127,7 +117,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
     config = resolved.evaluation
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
-    refuse_unknown_statistics(person, config)
+    restating.refuse_unknown(person, resolved)
     lpips_params, sets = _load_networks(resolved)
     train, test = (_load_split(resolved, opened, name) for name in ("train", "test"))
     held_out, rows = _reenact(person, test, resolved, opened)
@@ -144,10 +134,10 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
             "task": "self-reenactment of held-out frames",
             "codes": config.codes,
             "driver_statistics": config.driver_statistics,
-            "driver_gain": config.driver_gain,
             "stride": config.stride,
             "estimator": resolved.estimator.name,
             "training_frames": len(train.frame_id),
+            "held_out_frames": len(test.frame_id),
             "nearest_frame_by": "camera and code" if own_codes.shape[1] else "camera",
             "inception": config.inception,
         },
@@ -155,7 +145,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
         lpips_params=lpips_params,
         sets=sets,
     )
-    for line in evaluation_report.describe_codes(metrics):
+    for line in obedience.describe(metrics):
         _LOG.info("%s", line)
     info = {"ours": metrics["ours"], "frames": metrics["frames"]}
     completeness.finish(begun, resolved, opened, info)
@@ -165,7 +155,7 @@ def _load_split(
     resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir, name: str
 ) -> frame_table.FrameTable:
     folder, limit_mb = prepare_data.dataset_folder(opened), resolved.data.cache_limit_mb
-    return frame_table.load_split(folder, name, cache_limit_mb=limit_mb)
+    return frame_table.load_split(folder, name, with_alpha=name == "test", cache_limit_mb=limit_mb)
 
 
 def _render(
@@ -207,51 +197,82 @@ def _reenact(
 ) -> tuple[evaluation_report.HeldOut, np.ndarray]:
     """Drives the avatar with the codes of held-out frames; also says which frames those are."""
     config = resolved.evaluation
-    all_codes, have = driving_codes(test, person.names, resolved)
+    all_codes, have, driven = _driving(test, person.names, resolved)
     rows = np.flatnonzero(have)[:: config.stride]
     experiment.refuse_empty(
         len(rows), what="held-out frame with a code", fix="Check data.split and the codes."
     )
     codes, label25 = all_codes[rows], test.label25[rows]
-    w = person.encode(codes, statistics=driver_statistics(all_codes[have], config))
+    restated = restating.restate(
+        codes,
+        person,
+        resolved,
+        read=driven is not None,
+        label25=label25,
+        of_driver=all_codes[have],
+    )
+    w = person.encode(restated)
     ours = _render(person, w, label25, resolved, opened)
-    frame_ids = tuple(test.frame_id[row] for row in rows)
     return evaluation_report.HeldOut(
         truth_u8=image_sequences.Rows(test.image, rows),
         ours_u8=ours,
-        frame_ids=frame_ids,
+        frame_ids=tuple(test.frame_id[row] for row in rows),
         label25=label25,
-        codes_driving=codes,
-        codes_read_back=_read_back(ours, frame_ids, person.names, resolved),
-        code_names=person.names,
+        codes=_read_back(ours, test, rows, person.names, resolved, driven=driven),
+        alpha=None if test.alpha is None else image_sequences.Rows(test.alpha, rows),
         filmed=None if test.filmed is None else image_sequences.Rows(test.filmed, rows),
     ), rows
 
 
 def _read_back(
     ours: np.ndarray,
-    frame_ids: tuple[str, ...],
+    test: frame_table.FrameTable,
+    rows: np.ndarray,
     names: tuple[str, ...],
     resolved: experiment_config.ExperimentConfig,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Reads codes off the renders; None where an estimator does not look at them."""
+    *,
+    driven: estimation.Readings | None,
+) -> obedience.Codes | None:
+    """Reads renders and, unless they drove, the frames; None where no estimator looks at them."""
     if resolved.estimator.name == "precomputed":
         _LOG.warning(
             'estimator "precomputed" would look up the codes of the held-out frames, not those of '
-            "their renders: code_correlation and code_amplitude are left out"
+            "their renders: nothing is said of how codes are obeyed"
         )
         return None
+    frame_ids = tuple(test.frame_id[row] for row in rows)
+    if driven is None:
+        truth = image_sequences.Rows(test.image, rows)
+        of_frames = _read(truth, frame_ids, names, resolved, title="read frames")
+    else:
+        of_frames = estimation.Readings(*(values[rows] for values in driven))
+    stored = None
+    if test.expression is not None and set(names) <= set(test.expression_names):
+        stored = coefficients.select(test.expression, test.expression_names, names)[rows]
+    of_renders = _read(ours, frame_ids, names, resolved, title="read back")
+    return obedience.Codes(names, of_frames, of_renders, stored)
+
+
+def _read(
+    images_u8: image_sequences.Images,
+    frame_ids: Sequence[str],
+    names: tuple[str, ...],
+    resolved: experiment_config.ExperimentConfig,
+    *,
+    title: str,
+) -> estimation.Readings:
+    """Reads the coefficients the avatar takes off images."""
     estimator = estimators.make_estimator(resolved.estimator)
-    with progress.Progress(len(ours), unit="frame", title="read back", every_s=10) as bar:
+    with progress.Progress(len(images_u8), unit="frame", title=title, every_s=10) as bar:
         readings = estimation.estimate_many(
             estimator,
-            ours,
+            images_u8,
             frames=list(frame_ids),
             progress=lambda done, skipped: bar.update(
                 done - bar.done, metrics={"skipped": skipped}
             ),
         )
-    return coefficients.select(readings.codes, estimator.names, names), readings.found
+    return readings._replace(codes=coefficients.select(readings.codes, estimator.names, names))
 
 
 def _baseline_codes(

@@ -17,9 +17,7 @@ from ganavatar_jax.runs import lock, mirror, run_dir, sharing, together
 # computed, and those of stages that are made anew because of them.
 CHANGEABLE = (
     "data.video.truth",
-    # Gone: run folders of earlier versions have them.
-    "data.video.pitch_response",
-    "data.video.yaw_response",
+    *experiment_config.GONE,
     *stages.LENGTH_OPTIONS,
     *stages.RATE_OPTIONS,
     *stages.COMPUTING_OPTIONS,
@@ -39,6 +37,9 @@ CHANGEABLE = (
 ADDED = {
     "data.video.fov_deg": 0.0,
     "data.reader.flame_joints": [],
+    # What only "blocks" looks at, a policy that they do not know.
+    "data.split.test_blocks": 4,
+    "data.split.guard_frames": 12,
     "gan.reconstruction.unseen_interval": 0,
     "gan.reconstruction.unseen_count": 256,
 }

@@ -1,14 +1,19 @@
 """The whole configuration of a run: every section of a config file."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from ganavatar_jax.apps import startup
+from ganavatar_jax.core import trees
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.geometry import ffhq_camera
 from ganavatar_jax.models import discriminator_config, generator_config
 from ganavatar_jax.training import backends, gan_config, mapping_config, phase_config
+
+# Keys that run folders of earlier versions have.
+GONE = ("data.video.pitch_response", "data.video.yaw_response", "evaluation.driver_gain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,12 @@ class FrontalConfig:
         original; keyed by seed here) instead of deterministic.
       latents: "prior" samples latents; "encoder" takes those of training images, where the run
         trained an encoder (images are encoded, faces in them are not tracked).
+      rare: Further pairs for the mapping's training, of expressions that the others hardly show:
+        some of their latents, moved on from the face at rest, spread evenly over codes.
+      rare_gain: How far these move on at most: what is beyond rest is multiplied by 1 to this.
+      rare_reach: How far their codes may lie from the mean, in spreads of w.
+      turned: Renders of pairs seen by training cameras off the front, which tell what turning a
+        head does to the codes that are read off it (`faces.turned_readings`); 0 asks nothing.
       validation_fraction: Part of the pairs held out from the mapping's training, 0..1.
       batch_size: Images rendered at once.
     """
@@ -47,10 +58,21 @@ class FrontalConfig:
     principal_point: tuple[float, float] = (0.5, 0.5)
     random_noise: bool = False
     latents: Literal["prior", "encoder"] = "prior"
+    rare: int = 0
+    rare_gain: float = 2.5
+    rare_reach: float = 6.0
+    turned: int = 0
     validation_fraction: float = 0.1
     batch_size: int = 8
 
     def __post_init__(self) -> None:
+        if self.turned < 0:
+            raise ValueError(f"turned must not be negative; got {self.turned}.")
+        if self.rare < 0 or self.rare_gain < 1 or self.rare_reach <= 0:
+            raise ValueError(
+                "rare must not be negative, rare_gain at least 1 and rare_reach above 0; got "
+                f"{self.rare}, {self.rare_gain} and {self.rare_reach}."
+            )
         if self.count < 8:
             raise ValueError(f"count must be at least 8; got {self.count}.")
         if self.batch_size < 1:
@@ -73,13 +95,13 @@ class EvaluationConfig:
     """How held-out frames are reenacted and compared.
 
     Attributes:
-      codes: Which codes drive the avatar: "dataset" (stored with the frames) or "estimate" (read
-        off the held-out frames by the estimator).
-      driver_statistics: Which mean and spread the driving codes are normalised with: "pairs" (those
-        of the mapping's training codes; right when both come from one estimator) or "driver"
-        (their own; right when they come from elsewhere).
-      driver_gain: With "driver", how many spreads of the avatar's own codes the driver's spread
-        becomes; above 1 where renders move less than the person they were learnt from.
+      codes: Which codes drive the avatar: "estimate" (read off the held-out frames by the
+        estimator that read the avatar's renders) or "dataset" (stored with the frames).
+      driver_statistics: How driving codes come to the units of the avatar's: "pairs" takes them as
+        they are (right when both were read by one estimator), "weights" takes them for ARKit
+        weights and says by a table what the estimator reads off such faces, "driver" brings their
+        own mean and spread to those of the pairs (wrong where the driver does other things than
+        the avatar's person did). "auto" is "pairs" for codes that were read, "weights" for others.
       stride: Every n-th held-out frame is evaluated.
       fps: Frame rate of the comparison video, frames a second.
       lpips_vgg: Whether LPIPS is also computed with VGG16 (slow on CPUs).
@@ -90,9 +112,8 @@ class EvaluationConfig:
       batch_size: Images rendered at once.
     """
 
-    codes: str = "dataset"
-    driver_statistics: str = "driver"
-    driver_gain: float = 1.0
+    codes: Literal["estimate", "dataset"] = "estimate"
+    driver_statistics: Literal["auto", "pairs", "weights", "driver"] = "auto"
     stride: int = 1
     fps: int = 25
     lpips_vgg: bool = True
@@ -101,14 +122,6 @@ class EvaluationConfig:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        if self.codes not in ("dataset", "estimate"):
-            raise ValueError(f"codes must be dataset or estimate; got {self.codes!r}.")
-        if self.driver_statistics not in ("pairs", "driver"):
-            raise ValueError(
-                f"driver_statistics must be pairs or driver; got {self.driver_statistics!r}."
-            )
-        if not 0.0 < self.driver_gain <= 4.0:
-            raise ValueError(f"driver_gain must lie above 0, at most 4; got {self.driver_gain}.")
         if self.stride < 1 or self.fps < 1 or self.batch_size < 1:
             raise ValueError("stride, fps and batch_size must be at least 1.")
 
@@ -157,8 +170,12 @@ class DriveConfig:
       smoothing_s: Standard deviation of the Gaussian that smooths codes over time, seconds; 0.03
         halves a real talker's jitter from frame to frame and leaves 95 % of the spread. Pictures
         and codes without a rate are smoothed only where `fps` says that they are frames of a film.
-      largest_gain: Most times a coefficient is amplified when the driver's spread is brought to
-        the avatar's own: what a driver hardly moves is noise, not a face.
+      neutral_s: Length of the part, from `start_s` on, in which the driver's face is at rest: its
+        mean there becomes the avatar's face at rest. 0 knows of none, and takes the driver's face
+        to read like the avatar's.
+      largest_gain: With driver_statistics="driver", most times a coefficient is amplified when the
+        driver's spread is brought to the avatar's own: what a driver hardly moves is noise, not a
+        face.
       camera: "front", "orbit" (all around) or "sway" (from side to side).
       yaw_deg: Turn of the camera to the side, degrees; positive towards the person's left.
       pitch_deg: Lift of the camera, degrees; positive looks down from above.
@@ -173,6 +190,7 @@ class DriveConfig:
     end_s: float = 0.0
     fps: float = 0.0
     smoothing_s: float = 0.03
+    neutral_s: float = 0.0
     largest_gain: float = 2.0
     camera: Literal["front", "orbit", "sway"] = "front"
     yaw_deg: float = 0.0
@@ -192,6 +210,8 @@ class DriveConfig:
                 "fps must lie in 0..240 and smoothing_s in 0..1; got "
                 f"{self.fps} and {self.smoothing_s}."
             )
+        if not self.neutral_s >= 0:
+            raise ValueError(f"neutral_s must not be negative; got {self.neutral_s}.")
         if not -80.0 <= self.pitch_deg <= 80.0:
             raise ValueError(f"pitch_deg must lie in -80..80; got {self.pitch_deg}.")
         if self.largest_gain <= 0 or self.period_s <= 0 or self.batch_size < 1:
@@ -199,6 +219,19 @@ class DriveConfig:
                 "largest_gain and period_s must be above 0, batch_size at least 1; got "
                 f"{self.largest_gain}, {self.period_s} and {self.batch_size}."
             )
+
+
+def leave_gone_out(config_json: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves keys out that earlier versions had.
+
+    Args:
+      config_json: A run's config as nested JSON values.
+
+    Returns:
+      The config without the keys in GONE.
+    """
+    flat = dict(trees.flatten_names(config_json))
+    return trees.unflatten_names({key: value for key, value in flat.items() if key not in GONE})
 
 
 @dataclasses.dataclass(frozen=True)

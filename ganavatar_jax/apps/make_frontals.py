@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,8 +23,8 @@ from ganavatar_jax.core import chunks, errors, image_sequences, images, rng
 from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.data import frame_table
 from ganavatar_jax.data.builders import expression_pairs
-from ganavatar_jax.faces import estimation, estimators
-from ganavatar_jax.models import encoder, generator, generator_config, mapping
+from ganavatar_jax.faces import coefficients, estimation, estimators, turned_readings
+from ganavatar_jax.models import encoder, generator, generator_config, linear_codes, mapping
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import progress, run_dir
 
@@ -31,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 
 STAGE = "make_frontals"
 _MIN_PAIRS = 8
+_MIN_TURNED = 50  # ten numbers of each coefficient are learnt from them
 
 
 def run(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -108,25 +110,143 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
     # No latent comes twice, so the last pairs are as good a held-out set as any.
     held_out = max(1, round(len(found) * config.validation_fraction))
     split = max(1, len(found) - held_out)
+    train = {name: values[:split] for name, values in pairs.items()}
+    if config.rare:
+        train = _add_rare(train, g, estimator, label25, resolved)
+    metadata: dict[str, Any] = {"label25": [float(v) for v in label25]}
+    if config.turned:
+        turned = _compare_turned(train, g, estimator, resolved, opened)
+        metadata |= {} if turned is None else {"turned": turned.to_dict()}
     expression_pairs.write_pairs(
         prepare_data.dataset_folder(opened),
-        {name: values[:split] for name, values in pairs.items()},
+        train,
         {name: values[split:] for name, values in pairs.items()},
         names=estimator.names,
-        metadata={"label25": [float(v) for v in label25]},
+        metadata=metadata,
     )
     spread = readings.codes[found].std(axis=0)
     info: dict[str, Any] = {
         "sampled": len(seeds),
         "read": len(found),
         "skipped": len(seeds) - len(found),
+        "rare": len(train["w"]) - split,
         "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
     }
     media.save_png(
         opened.folder("samples", "frontals") / "frontals.png",
         media.tile_sheet(frames[:64], columns=8),
     )
+    if info["rare"]:
+        media.save_png(
+            opened.folder("samples", "frontals") / "rare.png",
+            media.tile_sheet(train["image"][split:][:64], columns=8),
+        )
     completeness.finish(begun, resolved, opened, info)
+
+
+def _add_rare(
+    train: dict[str, np.ndarray],
+    g: dict[str, Any],
+    estimator: estimation.Estimator,
+    label25: np.ndarray,
+    resolved: experiment_config.ExperimentConfig,
+) -> dict[str, np.ndarray]:
+    """Adds pairs of expressions that the others hardly show; reads them like the others."""
+    config, names = resolved.frontal, resolved.mapping.coefficients
+    wanted = names or coefficients.driving(estimator.names)
+    codes = coefficients.select(train["code"], estimator.names, wanted)
+    w = linear_codes.exaggerate(
+        linear_codes.fit(train["w"], codes),
+        train["w"],
+        count=config.rare,
+        gain=config.rare_gain,
+        reach=config.rare_reach,
+        seed=config.first_seed,
+    ).astype(np.float32)
+    if not len(w):
+        return train
+    frames = _draw(g, w, np.tile(label25, (len(w), 1)), resolved, title="rare")
+    seeds = config.first_seed + config.count + np.arange(len(w))
+    readings = _read_codes(estimator, frames, seeds)
+    found = np.flatnonzero(readings.found)
+    rare = {
+        "image": frames[found],
+        "w": w[found],
+        "code": readings.codes[found],
+        "confidence": readings.confidence[found],
+        "seed": seeds[found].astype(np.int64),
+    }
+    return {name: np.concatenate([values, rare[name]]) for name, values in train.items()}
+
+
+def _compare_turned(
+    train: dict[str, np.ndarray],
+    g: dict[str, Any],
+    estimator: estimation.Estimator,
+    resolved: experiment_config.ExperimentConfig,
+    opened: run_dir.RunDir,
+) -> turned_readings.TurnedReadings | None:
+    """Reads some pairs as the capture's cameras see them; None where few can be read."""
+    label25 = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
+    label25 = label25[turned_readings.angle_deg(label25) <= turned_readings.FAR_DEG]
+    count = min(resolved.frontal.turned, len(train["w"]))
+    if not len(label25) or not count:
+        return None
+    rng = np.random.default_rng(resolved.frontal.first_seed)
+    rows = rng.permutation(len(train["w"]))[:count]
+    views = label25[rng.integers(len(label25), size=count)]
+    frames = _draw(g, train["w"][rows], views, resolved, title="turned")
+    readings = _read_codes(estimator, frames, train["seed"][rows])
+    found = readings.found
+    near = found & (turned_readings.angle_deg(views) <= turned_readings.MAX_ANGLE_DEG)
+    if near.sum() < _MIN_TURNED:
+        _LOG.warning("%d faces of turned heads were read, too few to learn from", near.sum())
+        return None
+    # What w tells of the codes has no noise, which would pass for smaller factors.
+    front = linear_codes.fit(train["w"], train["code"]).read(train["w"][rows])
+    return turned_readings.fit(front[found], readings.codes[found], views[found], estimator.names)
+
+
+def _draw(
+    g: dict[str, Any],
+    w: np.ndarray,
+    label25: np.ndarray,
+    resolved: experiment_config.ExperimentConfig,
+    *,
+    title: str,
+) -> np.ndarray:
+    """Renders some w, each from a camera of its own."""
+    g_config = resolved.generator
+
+    @jax.jit
+    def draw(g: dict[str, Any], w: jax.Array, label: jax.Array) -> jax.Array:
+        return generator.synthesize(g, generator.broadcast(w, g_config), label, g_config).image
+
+    with progress.Progress(len(w), unit="frame", title=title, every_s=10, compiles=True) as bar:
+        return _in_chunks(
+            lambda w, label: images.to_u8(draw(g, w, label)),
+            (w, np.asarray(label25, np.float32)),
+            batch_size=resolved.frontal.batch_size,
+            bar=bar,
+        )
+
+
+def _in_chunks(
+    work: Callable[..., Any],
+    arrays: tuple[np.ndarray, ...],
+    *,
+    batch_size: int,
+    bar: progress.Progress,
+) -> Any:
+    """Works on a few samples at a time, and counts them."""
+    count = len(arrays[0])
+
+    def counted(part: Any) -> Any:
+        result = work(*part)
+        bar.update(min(len(part[0]), count - bar.done))
+        return result
+
+    return chunks.map_in_chunks(counted, arrays, chunk=min(batch_size, count))
 
 
 def _read_codes(
@@ -232,16 +352,12 @@ def _render(
         out = generator.synthesize(g, ws, label, g_config, draws=draws)
         return ws[:, 0], out.image
 
+    def work(z: np.ndarray, ids: np.ndarray) -> tuple[jax.Array, np.ndarray]:
+        w, image = draw(g, z, ids)
+        return w, images.to_u8(image)
+
     with progress.Progress(
         len(z), unit="frame", title="frontals", every_s=10, compiles=True
     ) as bar:
-
-        def counted(arrays: Any) -> tuple[jax.Array, np.ndarray]:
-            w, image = draw(g, *arrays)
-            result = w, images.to_u8(image)
-            bar.update(min(len(arrays[0]), len(z) - bar.done))
-            return result
-
-        chunk = min(config.batch_size, len(z))
         arrays = (z, seeds.astype(np.int32))
-        return chunks.map_in_chunks(counted, arrays, chunk=chunk)
+        return _in_chunks(work, arrays, batch_size=config.batch_size, bar=bar)

@@ -59,7 +59,9 @@ def small(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     )
     config.gan.update({"batch_size": 8, "gamma": 1.0, "ema_kimg": 0.25, "ema_rampup": 0.3})
     _start_from_base(config)
-    config.frontal.update({"latents": "encoder", "count": 900, "psi": 1.0})
+    config.frontal.update(
+        {"latents": "encoder", "count": 700, "psi": 1.0, "rare": 300, "turned": 300}
+    )
     # Much of the renderer runs on one thread: two virtual devices keep two cores busy.
     config.devices.cpu_virtual = 2
     config.parallel = "shard_map"
@@ -87,13 +89,14 @@ def _start_from_base(config: ml_collections.ConfigDict) -> None:
             "lpips_weight": 1.0,
             "focus_weight": 16.0,
             "eyes_weight": 16.0,
+            "unseen_interval": 8,
         }
     )
     config.gan.reconstruction.adam.lr = 0.01
 
 
 def _map_what_obeys(config: ml_collections.ConfigDict) -> None:
-    """Takes the coefficients that small renders show, and drives beyond their own spread."""
+    """Takes the coefficients that small renders show, and does all of what they ask."""
     config.mapping.update(
         {
             # What is read off renders follows these; the others (lips with the jaw, cheeks with the
@@ -107,13 +110,10 @@ def _map_what_obeys(config: ml_collections.ConfigDict) -> None:
                 "browDownLeft",
                 "browDownRight",
             ),
-            "latent_steps": 2000,
+            "invert": True,
             "steps": 100,
-            # Few pairs: without noise, a wink that none of them shows leaves all faces behind.
-            "code_noise": 0.3,
         }
     )
-    config.evaluation.driver_gain = 1.25  # a person moves that much more than the renders (E010)
 
 
 def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
@@ -162,10 +162,11 @@ def smoke(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
             "log_iterations": 1,
         }
     )
+    config.gan.reconstruction.unseen_interval = 0  # there is no start to fill in from
     config.gan.reconstruction.encoder.identity = "mean"  # 24 frames are too few for components
     # Three steps make no face. The face networks run all the same, on whatever there is: every
     # stage works on real readings, which mean nothing.
-    config.frontal.update({"count": 12, "batch_size": 4})
+    config.frontal.update({"count": 12, "batch_size": 4, "rare": 4, "turned": 4})
     config.estimator.update(
         {"name": "mediapipe", "min_confidence": 0.0, "tile_levels": 0, "assume_face": True}
     )

@@ -14,11 +14,11 @@ from ganavatar_jax.apps import (
     experiment,
     experiment_config,
     prepare_data,
+    restating,
 )
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Float, UInt8
 from ganavatar_jax.data import frame_table
-from ganavatar_jax.faces import coefficients
 from ganavatar_jax.geometry import cameras, trajectories
 from ganavatar_jax.reports import media
 from ganavatar_jax.runs import run_dir
@@ -58,7 +58,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     config = resolved.render
     begun = completeness.begin(STAGE, resolved, opened)
     person = avatar.load(resolved, opened)
-    evaluate.refuse_unknown_statistics(person, resolved.evaluation)
+    restating.refuse_unknown(person, resolved)
     folder = opened.folder("samples", "render")
     labels = turntable(config, person.frontal_label25)
     table = frame_table.load_split(
@@ -69,8 +69,9 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     experiment.refuse_empty(
         len(codes), what="held-out frame with a code", fix="Check data.split and the codes."
     )
-    statistics = evaluate.driver_statistics(codes, resolved.evaluation)
-    driven = person.encode(codes[np.arange(config.frames) % len(codes)], statistics=statistics)
+    read = resolved.evaluation.codes == "estimate"
+    codes = restating.restate(codes, person, resolved, read=read, label25=table.label25[have])
+    driven = person.encode(codes[np.arange(config.frames) % len(codes)])
     turning = person.render(driven, labels)
     media.write_video(
         folder / "turntable.mp4",
@@ -81,7 +82,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
     around = person.render(neutral, views)
     media.save_png(folder / "all_around.png", media.contact_sheet(_side_captions(views, around)))
-    media.save_png(folder / "expressions.png", _expression_sheet(person, config))
+    media.save_png(folder / "expressions.png", make_expression_sheet(person, resolved))
     completeness.finish(begun, resolved, opened, {"frames": config.frames})
 
 
@@ -114,50 +115,68 @@ def _side_captions(
 
 
 def sheet_codes(
-    person: avatar.Avatar, moved: Sequence[int], steps: Float[np.ndarray, " s"]
+    person: avatar.Avatar,
+    moved: Sequence[int],
+    steps: Float[np.ndarray, " s"],
+    *,
+    unit: Float[np.ndarray, " e"],
 ) -> Float[np.ndarray, "s e"]:
-    """Pushes some coefficients from low to high, the others at their mean.
+    """Pushes some coefficients, the others at rest.
 
     Args:
       person: The avatar.
       moved: Columns of the code.
-      steps: How far, in standard deviations of the pairs; in code units where nobody knows these.
+      steps: How far.
+      unit: How far a code goes for a step of 1.
 
     Returns:
-      One code a step. ARKit's weights are at least 0; other coefficients may have any sign.
+      One code a step.
     """
-    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     codes = np.repeat(np.asarray(person.neutral_code)[None], len(steps), axis=0)
     for column in moved:
-        pushed = codes[:, column] + steps * std[column]
-        weight = person.names[column] in coefficients.ARKIT_NAMES
-        codes[:, column] = np.maximum(pushed, 0.0) if weight else pushed
+        codes[:, column] += steps * unit[column]
     return codes
 
 
-def _expression_sheet(
-    person: avatar.Avatar, config: experiment_config.RenderTaskConfig
-) -> np.ndarray:
-    """Shows `sheet_codes` of the most lively coefficients, or of those asked for."""
-    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
+def make_expression_sheet(
+    person: avatar.Avatar, resolved: experiment_config.ExperimentConfig
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Shows `sheet_codes` of the most lively coefficients, or of those asked for.
+
+    Args:
+      person: The avatar.
+      resolved: `render` says what is shown, `estimator` what the avatar's codes are.
+
+    Returns:
+      The sheet: from ARKit weight 0 to 1 where a table says what these mean, else in spreads of the
+      pairs.
+
+    Raises:
+      ConfigError: a coefficient asked for does not drive this avatar.
+    """
+    config = resolved.render
     unknown = [name for name in config.coefficients if name not in person.names]
     if unknown:
         raise errors.ConfigError(
             f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
             f"avatar; got {', '.join(unknown)}."
         )
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
+    unit, steps = restating.weight_slopes(person, resolved), np.linspace(0.0, 1.0, _SHEET_COLUMNS)
+    name_of_step = "{:.2f}".format
+    if unit is None:
+        unit, steps = std, np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
+        name_of_step = ("{:+.1f}" if person.code_std is None else "{:+.1f} std").format
     groups = {name: [name] for name in config.coefficients} or _sides_together(person.names)
     columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
     order = sorted(columns, key=lambda label: -std[columns[label]].mean())[:_SHEET_ROWS]
-    steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
     rows = []
     for label in config.coefficients or order:
         # What is asked for is shown: no limit.
-        w = person.encode(sheet_codes(person, columns[label], steps), limit=None)
+        w = person.encode(sheet_codes(person, columns[label], steps, unit=unit), limit=None)
         rows.append(person.render(w, person.frontal_label25))
     stacked = np.stack(rows)
-    unit = "" if person.code_std is None else " std"
-    pictures = {f"{step:+.1f}{unit}": stacked[:, i] for i, step in enumerate(steps)}
+    pictures = {name_of_step(step): stacked[:, i] for i, step in enumerate(steps)}
     return media.contact_sheet(pictures, row_labels=tuple(config.coefficients or order))
 
 

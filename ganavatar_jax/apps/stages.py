@@ -29,7 +29,8 @@ RATE_OPTIONS = (
     "gan.skip_nonfinite",
 )
 COMPUTING_OPTIONS = (
-    *("gan.microbatch", "generator.render.ray_chunk"),
+    *("gan.microbatch", "gan.memory_gib", "gan.reconstruction.truth_limit_mb"),
+    "generator.render.ray_chunk",
     *("data.cache_limit_mb", "data.skip_damaged"),
 )
 
@@ -193,7 +194,8 @@ def _take_for_gan(resolved: Config) -> tuple[str, ...]:
 
 def _take_for_frontals(resolved: Config) -> tuple[str, ...]:
     encoded = resolved.frontal.latents == "encoder"
-    dataset = ("dataset",) if encoded or resolved.frontal.camera == "capture" else ()
+    capture = encoded or resolved.frontal.camera == "capture" or resolved.frontal.turned > 0
+    dataset = ("dataset",) if capture else ()
     return ("generator", *(("encoder",) if encoded else ()), *dataset, "estimator")
 
 
@@ -252,7 +254,7 @@ _TABLE = (
             "render.*",
             "estimator.*",
             _PRECISION,
-            *("evaluation.codes", "evaluation.driver_statistics", "evaluation.driver_gain"),
+            *("evaluation.codes", "evaluation.driver_statistics"),
         ),
         without=_ESTIMATOR_PLACES,
         takes=_take_for_render,

@@ -106,7 +106,8 @@ def start_jax(config: ml_collections.ConfigDict) -> None:
         import jax
 
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+        # Small programs, too: a start has hundreds of them, which take longer than the large ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _join_processes(_find_processes(devices))
     settle_arithmetic(devices.matmul_precision)
 

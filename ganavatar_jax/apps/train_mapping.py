@@ -12,8 +12,8 @@ import numpy as np
 from ganavatar_jax.apps import avatar, completeness, experiment, experiment_config, prepare_data
 from ganavatar_jax.core import chunks, errors, portable, rng
 from ganavatar_jax.data.builders import expression_pairs
-from ganavatar_jax.faces import coefficients, normalization
-from ganavatar_jax.models import expression_mapping
+from ganavatar_jax.faces import coefficients, normalization, turned_readings
+from ganavatar_jax.models import expression_mapping, linear_codes
 from ganavatar_jax.runs import metric_writer, progress, run_dir
 from ganavatar_jax.training import mapping_config, mapping_step
 
@@ -50,6 +50,9 @@ class _Pairs:
         codes = coefficients.select(split["code"], split["names"], normalizer.names)
         return cls(split["image"], split["w"], np.asarray(normalizer.apply(codes), np.float32))
 
+    def with_codes(self, codes: np.ndarray) -> "_Pairs":
+        return dataclasses.replace(self, code=np.asarray(codes, np.float32))
+
     def batch(self, rows: np.ndarray, shared: dict[str, Any]) -> dict[str, Any]:
         return {
             "image_u8": self.image[rows],
@@ -79,6 +82,9 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
     experiment.refuse_unread(config.coefficients, stored["train"]["names"], resolved.estimator)
     normalizer = _fit_normalizer(stored["train"], config)
     pairs = {name: _Pairs.from_stored(split, normalizer) for name, split in stored.items()}
+    linear = linear_codes.fit(pairs["train"].w, pairs["train"].code) if config.invert else None
+    if linear is not None:
+        pairs = {name: part.with_codes(linear.read(part.w)) for name, part in pairs.items()}
     w_dim = pairs["train"].w.shape[1]
     mean_w = pairs["train"].w.mean(axis=0) if config.center_on_mean else np.zeros(w_dim)
     label25 = stored["train"]["metadata"]["label25"]
@@ -97,6 +103,8 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
         code_dim=pairs["train"].code.shape[1],
         w_dim=w_dim,
     )
+    if linear is not None:
+        params = _start(params, linear, mean_w, config)
     g = avatar.load_generator(resolved, opened)
     params, best = _optimize(params, g, pairs, shared, resolved, opened)
     portable.save_params(
@@ -110,10 +118,18 @@ def train(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) 
             "mapping": dataclasses.asdict(config),
             "normalizer": normalizer.to_dict(),
             "frontal_label25": label25,
+            **_turned(stored["train"]["metadata"], normalizer.names),
         },
     )
     info = {"validation": best, "coefficients": list(normalizer.names)}
     completeness.finish(begun, resolved, opened, info)
+
+
+def _turned(metadata: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """What the pairs tell of turned heads, of the coefficients that drive."""
+    if "turned" not in metadata:
+        return {}
+    return {"turned": turned_readings.from_dict(metadata["turned"]).select(names).to_dict()}
 
 
 def _fit_normalizer(
@@ -131,6 +147,23 @@ def _fit_normalizer(
     )
 
 
+def _start(
+    params: Any,
+    linear: linear_codes.LinearCodes,
+    mean_w: np.ndarray,
+    config: mapping_config.MappingConfig,
+) -> Any:
+    """Sets the network to the most likely w of each code."""
+    bias = linear.mean_w - mean_w - linear.mean_code @ linear.backward
+    try:
+        return expression_mapping.start_linear(params, linear.backward, bias, config.network)
+    except ValueError as error:
+        raise errors.ConfigError(
+            f"mapping.invert: {error} Set mapping.network.width, or name fewer coefficients in "
+            "mapping.coefficients."
+        ) from error
+
+
 def _optimize(
     params: Any,
     g: Any,
@@ -143,7 +176,8 @@ def _optimize(
     config = resolved.mapping
     total = config.latent_steps + config.steps
     root = rng.stream(jax.random.key(config.seed), STAGE)
-    best, best_params = {"score": float("inf")}, params
+    best: dict[str, float] = {"score": float("inf")}
+    best_params = params
     writer = metric_writer.MetricWriter(
         opened.metrics,
         stage=STAGE,
@@ -155,6 +189,10 @@ def _optimize(
     bar = progress.Progress(total, unit="it", title=STAGE, every_s=10, compiles=True)
     validate = _validator(g, pairs["validation"], shared, resolved)
     photometric_last = config.steps > 0
+    name_of_score = "photometric" if photometric_last else "latent"
+    if config.invert:  # what it starts with is worth keeping
+        held_out = validate(params)
+        best = {"score": held_out[name_of_score], "step": 0, **held_out}
     with writer, bar:
         done = 0
         for photometric, count in ((False, config.latent_steps), (True, config.steps)):
@@ -179,7 +217,7 @@ def _optimize(
                     floats = metric_writer.to_floats(metrics)
                     metric_writer.check_finite(floats, step=done, stage=STAGE)
                     writer.write(done, kimg=done * size / 1000, metrics=floats)
-                    score = held_out["photometric" if photometric_last else "latent"]
+                    score = held_out[name_of_score]
                     if score < best["score"]:
                         best, best_params = {"score": score, "step": done, **held_out}, params
                 bar.update(1)

@@ -30,7 +30,9 @@ FormatName = Literal[
 AlignMethod = Literal[
     "default", "auto", "points", "mesh", "scale", "none", "landmark_normalization"
 ]
-SplitPolicy = Literal["auto", "meta", "trailing_frames", "trailing_fraction", "sequences", "none"]
+SplitPolicy = Literal[
+    "auto", "meta", "trailing_frames", "trailing_fraction", "blocks", "sequences", "none"
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +41,15 @@ class SplitConfig:
 
     Attributes:
       policy: "meta" takes the lists in meta.json; "trailing_frames" and "trailing_fraction" hold
-        out the end of the recording; "sequences" holds out whole sequences; "none" trains on
-        everything; "auto" is "meta" where the capture has it and "trailing_fraction" elsewhere.
+        out the end of the recording; "blocks" holds out parts of its middle and its end;
+        "sequences" holds out whole sequences; "none" trains on everything; "auto" is "meta" where
+        the capture has it and "trailing_fraction" elsewhere.
       test_frames: Frames held out by "trailing_frames".
-      test_fraction: Part of the frames held out by "trailing_fraction", 0..1.
+      test_fraction: Part of the frames held out by "trailing_fraction" and "blocks", 0..1.
+      test_blocks: Equally long parts that "blocks" holds out: the last is the end of the recording,
+        the others lie evenly before it. Frames that meta.json holds out take no part.
+      guard_frames: Frames on either side of a block of "blocks" that take no part either: they
+        hardly differ from those beside them.
       test_sequences: Names of the sequences held out by "sequences".
       train_stride: Keeps every n-th training frame.
       max_train_frames: Keeps at most this many training frames, evenly spaced; 0 keeps all.
@@ -52,6 +59,8 @@ class SplitConfig:
     policy: SplitPolicy = "auto"
     test_frames: int = 350  # INSTA's held-out length
     test_fraction: float = 0.1
+    test_blocks: int = 4
+    guard_frames: int = 12
     test_sequences: tuple[str, ...] = ()
     train_stride: int = 1
     max_train_frames: int = 0
@@ -67,6 +76,11 @@ class SplitConfig:
         if not 0.0 < self.test_fraction < 1.0:
             raise ValueError(
                 f"split.test_fraction must lie between 0 and 1; got {self.test_fraction}."
+            )
+        if self.test_blocks < 1 or self.guard_frames < 0:
+            raise ValueError(
+                "split.test_blocks must be at least 1 and split.guard_frames not negative; got "
+                f"{self.test_blocks} and {self.guard_frames}."
             )
         if self.max_train_frames < 0 or self.max_test_frames < 0:
             raise ValueError(

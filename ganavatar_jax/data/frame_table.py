@@ -214,7 +214,8 @@ def make_batches(
 
     Returns:
       An iterator over dicts: `image` uint8 [b h w 3], `label25` float32 [b 25], `index` int32 [b],
-      the frame's position in the split, and `filmed` uint8 [b h w] where the table has it. It has
+      the frame's position in the split, `number` int32 [b], the same but for mirror images, whose
+      numbers go on after the last frame, and `filmed` uint8 [b h w] where the table has it. It has
       `get_state()`, `set_state(state)`, `close()`.
 
     Source: grain; mirroring as in EG3D's mirrored datasets.
@@ -234,6 +235,7 @@ def make_batches(
             image[mirrored] = canonicalize.mirror_image(image[mirrored])
             label25[mirrored] = canonicalize.mirror_label25(label25[mirrored])
         batch = {"image": image, "label25": label25, "index": frames.astype(np.int32)}
+        batch["number"] = indices.astype(np.int32)
         return batch if table.filmed is None else batch | {"filmed": read_filmed(table, indices)}
 
     dataset = grain.MapDataset.range(2 * count if mirror else count).seed(seed).shuffle()

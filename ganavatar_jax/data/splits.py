@@ -42,6 +42,8 @@ def split_frames(
         test = [frame for frame in capture.frames if frame.split == "test"]
     elif policy == "sequences":
         train, test = _by_sequence(capture, config)
+    elif policy == "blocks":
+        train, test = _blocks(capture, config)
     elif policy == "none":
         train, test = list(capture.frames), []
     else:
@@ -82,6 +84,23 @@ def _trailing(
     frames = list(capture.frames)
     cut = max(len(frames) - count, 0)
     return frames[:cut], frames[cut:]
+
+
+def _blocks(
+    capture: records.Capture, config: data_config.SplitConfig
+) -> tuple[FrameList, FrameList]:
+    """Holds out blocks that end evenly over the recording; frames beside them take no part."""
+    frames = [frame for frame in capture.frames if frame.split != "test"]
+    count, blocks = len(frames), config.test_blocks
+    length = max(round(config.test_fraction * count / blocks), 1)
+    ends = np.round(count * np.arange(1, blocks + 1) / blocks).astype(int)
+    held_out, beside = np.zeros(count, bool), np.zeros(count, bool)
+    for end in ends:
+        start = max(end - length, 0)
+        held_out[start:end] = True
+        beside[max(start - config.guard_frames, 0) : end + config.guard_frames] = True
+    train = [frame for frame, near in zip(frames, beside, strict=True) if not near]
+    return train, [frame for frame, out in zip(frames, held_out, strict=True) if out]
 
 
 def _thin(frames: Sequence[records.FrameReference], limit: int) -> FrameList:

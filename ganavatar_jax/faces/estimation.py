@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ganavatar_jax.core.arrays import Bool, Float, UInt8
+from ganavatar_jax.faces import measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Readings(NamedTuple):
     codes: Float[np.ndarray, "f e"]
     confidence: Float[np.ndarray, " f"]
     found: Bool[np.ndarray, " f"]
+    openings_px: Float[np.ndarray, "f 3"]  # of `measures.OPENINGS`; NaN without landmarks
 
 
 @runtime_checkable
@@ -68,13 +70,14 @@ def estimate_many(
       progress: Called after each image with the numbers of images done and skipped so far.
 
     Returns:
-      Codes, confidences and the mask of readable images.
+      Codes, confidences, the mask of readable images, and how far lids and lips are apart.
 
     Raises:
       ValueError: there are more or fewer frame names than images.
     """
-    codes, confidence, found = [], [], []
+    codes, confidence, found, openings = [], [], [], []
     unread = np.full(len(estimator.names), np.nan, np.float32)
+    unseen = np.full(len(measures.OPENINGS), np.nan, np.float32)
     for index, image_u8 in enumerate(images_u8):
         if frames is not None and index >= len(frames):
             raise ValueError(f"expected one frame name per image; got {len(frames)} names only.")
@@ -83,6 +86,8 @@ def estimate_many(
         found.append(reading is not None)
         codes.append(unread if reading is None else reading.code)
         confidence.append(0.0 if reading is None else reading.confidence)
+        seen = None if reading is None else reading.landmarks
+        openings.append(unseen if seen is None else measures.openings_px(seen))
         if progress is not None:
             progress(len(found), found.count(False))
     if frames is not None and len(frames) != len(found):
@@ -93,4 +98,5 @@ def estimate_many(
         np.asarray(codes, np.float32).reshape(len(found), len(estimator.names)),
         np.asarray(confidence, np.float32),
         np.asarray(found, bool),
+        np.asarray(openings, np.float32).reshape(len(found), len(measures.OPENINGS)),
     )

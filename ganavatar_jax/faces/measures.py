@@ -39,6 +39,7 @@ NAMES = (
     "browInnerHeight",
     "browDistance",
 )
+OPENINGS = ("lidLeft", "lidRight", "mouth")
 
 
 def measure(landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " 12"]:
@@ -77,6 +78,24 @@ def measure(landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " 12"]:
         ],
         np.float32,
     )
+
+
+def openings_px(landmarks: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " 3"]:
+    """Returns how far lids and lips are apart, named by `OPENINGS`.
+
+    Args:
+      landmarks: MediaPipe's landmarks, pixels.
+
+    Returns:
+      Mean distance of upper and lower lid of each eye, and the distance of the inner lips, pixels
+      in the image plane.
+    """
+    flat = landmarks.astype(np.float64) * [1.0, 1.0, 0.0]
+    lids = [
+        np.mean([_distance(flat, upper, lower) for upper, lower in gaps])
+        for gaps in (_LEFT_LIDS, _RIGHT_LIDS)
+    ]
+    return np.array([*lids, _distance(flat, _UPPER_LIP_INNER, _LOWER_LIP_INNER)], np.float32)
 
 
 def _distance(points: Float[np.ndarray, "478 3"], first: int, second: int) -> float:

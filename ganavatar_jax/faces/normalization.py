@@ -18,7 +18,15 @@ import numpy as np
 from ganavatar_jax.core import errors
 from ganavatar_jax.core.arrays import Array, Float
 
-_STATISTICS = {"mean": "code_mean", "std": "code_std", "normalized_std": "normalized_std"}
+_STATISTICS = {
+    "mean": "code_mean",
+    "std": "code_std",
+    "normalized_std": "normalized_std",
+    "rest": "code_rest",
+}
+# A face rests more often than not, but a jaw that talks or a smile that stays is no rest.
+_REST_PERCENT = 25.0
+_STILL = 1e-3  # Less is no movement.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +37,14 @@ class CodeStatistics:
       mean: Mean of each coefficient, code units.
       std: Standard deviation of each coefficient (divisor n), code units.
       normalized_std: Standard deviation of each normalised code.
+      rest: Code of the face at rest: the lower quartile of each coefficient, code units; the mean
+        in files from before it was stored.
     """
 
     mean: Float[np.ndarray, " e"]
     std: Float[np.ndarray, " e"]
     normalized_std: Float[np.ndarray, " k"]
+    rest: Float[np.ndarray, " e"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +105,29 @@ class CodeNormalizer:
             return normalized
         centre, reach = self.apply(self.statistics.mean), spreads * self.statistics.normalized_std
         return np.clip(normalized, centre - reach, centre + reach)
+
+    def restate(
+        self,
+        codes: Float[np.ndarray, "f e"],
+        mean: Float[np.ndarray, " e"],
+        std: Float[np.ndarray, " e"],
+    ) -> Float[np.ndarray, "f e"]:
+        """Brings codes to the mean and spread of the pairs'.
+
+        Args:
+          codes: Codes of a driver.
+          mean: The driver's mean.
+          std: The driver's standard deviation.
+
+        Returns:
+          Codes; a coefficient that the driver never moves says nothing and stays at the mean.
+
+        Raises:
+          ConfigError: nobody knows the statistics of the pairs (imported).
+        """
+        own = self.require_statistics()
+        scale = np.where(std > _STILL, own.std / np.maximum(std, _STILL), 0.0)
+        return np.asarray((codes - mean) * scale + own.mean, np.float32)
 
     def apply(self, codes: Float[np.ndarray | Array, "*b e"]) -> Float[np.ndarray | Array, "*b k"]:
         """Normalises codes.
@@ -171,7 +205,9 @@ def fit(
     axes, std, scale = axes[:components], std[:components], scale[:components]
     offset = np.zeros(width) if method == "none" else mean
     forward, backward = (axes / scale[:, None]).T, axes * scale[:, None]
-    statistics = CodeStatistics(*(x.astype(np.float32) for x in (mean, code_std, std / scale)))
+    rest = np.percentile(values, _REST_PERCENT, axis=0)
+    told = (x.astype(np.float32) for x in (mean, code_std, std / scale, rest))
+    statistics = CodeStatistics(*told)
     affine = (x.astype(np.float32) for x in (offset, forward, backward))
     return CodeNormalizer(tuple(names), *affine, statistics=statistics)
 
@@ -229,9 +265,16 @@ def _read_statistics(
             return None  # Raw codes: the map says nothing of where they lay.
         # At least the smallest spread that `fit` divides by; less what dropped components carried.
         std = np.sqrt(np.sum(np.square(backward), axis=0))
-        return CodeStatistics(mean, std, np.ones(components, np.float32))
+        return CodeStatistics(mean, std, np.ones(components, np.float32), mean)
+    if "mean" in stored:
+        stored.setdefault("rest", stored["mean"])
     shapes = {field: array.shape for field, array in stored.items()}
-    expected = {"mean": (width,), "std": (width,), "normalized_std": (components,)}
+    expected = {
+        "mean": (width,),
+        "std": (width,),
+        "normalized_std": (components,),
+        "rest": (width,),
+    }
     if shapes != expected:
         raise errors.DataFormatError(
             f"code normaliser: expected statistics of shapes {expected}; got {shapes}. Fit it anew."

@@ -8,6 +8,7 @@ from ganavatar_jax.core.arrays import Bool, Float
 
 MIN_DEVIATION = 1e-3  # Codes are about 0..1; what moves less has no correlation worth stating.
 MIN_FRAMES = 3
+RANGE_PERCENT = (2.0, 98.0)  # a single misread frame is no range
 
 
 def code_correlation(
@@ -42,35 +43,64 @@ def code_correlation(
     }
 
 
-def code_amplitude(
-    driving: Float[np.ndarray, "f e"],
+def code_slope(
+    asked: Float[np.ndarray, "f e"],
     read_back: Float[np.ndarray, "f e"],
     used: Bool[np.ndarray, " f"],
     names: Sequence[str],
-) -> dict[str, dict[str, float] | None]:
+) -> dict[str, float | None]:
     """Compares how far the face moves with how far it was asked to, which correlation ignores.
 
     Args:
-      driving: Expression codes that the frames were rendered from.
+      asked: Codes of what the face should do, in the units of those read back.
       read_back: Codes that an estimator finds in the rendered frames.
       used: Frames to count.
       names: Names of the coefficients.
 
     Returns:
-      Name -> spread_ratio, the standard deviation read back over the driving one, and slope, that
-      of the least-squares line of what is read back over what drove; 1 and 1 obey exactly. None
-      where fewer than 3 frames count or where the driving code deviates by less than 0.001 from its
-      mean.
+      Name -> slope of the least-squares line of what is read back over what was asked for; 1 obeys
+      in full. None where fewer than 3 frames count or where what is asked for deviates by less than
+      0.001 from its mean.
 
     Raises:
       ValueError: shapes do not fit each other.
     """
-    asked, found, product = _second_moments(driving, read_back, used, names)
+    deviation, _, product = _second_moments(asked, read_back, used, names)
     return {
-        name: {"spread_ratio": float(f / a), "slope": float(p / a**2)}
-        if a >= MIN_DEVIATION
-        else None
-        for name, a, f, p in zip(names, asked, found, product, strict=True)
+        name: float(p / a**2) if a >= MIN_DEVIATION else None
+        for name, a, p in zip(names, deviation, product, strict=True)
+    }
+
+
+def code_range(
+    asked: Float[np.ndarray, "f e"],
+    read_back: Float[np.ndarray, "f e"],
+    used: Bool[np.ndarray, " f"],
+    names: Sequence[str],
+) -> dict[str, dict[str, list[float]] | None]:
+    """Tells between which values a coefficient moves, asked for and read back.
+
+    Args:
+      asked: Codes of what the face should do.
+      read_back: Codes that an estimator finds in the rendered frames.
+      used: Frames to count.
+      names: Names of the coefficients.
+
+    Returns:
+      Name -> {"asked": [low, high], "read_back": [low, high]}, the 2nd and the 98th percentile;
+      None where fewer than 3 frames count.
+
+    Raises:
+      ValueError: shapes do not fit each other.
+    """
+    _refuse_unequal(asked, read_back, used, names)
+    if np.count_nonzero(used) < MIN_FRAMES:
+        return dict.fromkeys(names)
+    sides = {"asked": asked[used], "read_back": read_back[used]}
+    ends = {side: np.percentile(codes, RANGE_PERCENT, axis=0).T for side, codes in sides.items()}
+    return {
+        name: {side: values[index].tolist() for side, values in ends.items()}
+        for index, name in enumerate(names)
     }
 
 
@@ -81,11 +111,7 @@ def _second_moments(
     names: Sequence[str],
 ) -> tuple[Float[np.ndarray, " e"], Float[np.ndarray, " e"], Float[np.ndarray, " e"]]:
     """Gives both standard deviations (divisor n) and the covariance; zeros for too few frames."""
-    if driving.shape != read_back.shape or driving.shape != (len(used), len(names)):
-        raise ValueError(
-            f"codes are compared in two tables [{len(used)} frames, {len(names)} names]; "
-            f"got {driving.shape} and {read_back.shape}."
-        )
+    _refuse_unequal(driving, read_back, used, names)
     asked = np.asarray(driving[used], np.float64)
     found = np.asarray(read_back[used], np.float64)
     if len(asked) < MIN_FRAMES:
@@ -94,6 +120,16 @@ def _second_moments(
     asked, found = asked - asked.mean(axis=0), found - found.mean(axis=0)
     asked_deviation, found_deviation = (np.sqrt((x**2).mean(axis=0)) for x in (asked, found))
     return asked_deviation, found_deviation, (asked * found).mean(axis=0)
+
+
+def _refuse_unequal(
+    driving: np.ndarray, read_back: np.ndarray, used: np.ndarray, names: Sequence[str]
+) -> None:
+    if driving.shape != read_back.shape or driving.shape != (len(used), len(names)):
+        raise ValueError(
+            f"codes are compared in two tables [{len(used)} frames, {len(names)} names]; "
+            f"got {driving.shape} and {read_back.shape}."
+        )
 
 
 def join_sides(

@@ -13,10 +13,11 @@ Source: Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a
 Metric"; Krizhevsky 2014 (AlexNet, one-tower layout); Simonyan and Zisserman 2015 (VGG16).
 """
 
+import functools
 import importlib.util
 import pathlib
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ import numpy as np
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.core.arrays import Array, Float
 from ganavatar_jax.core.readers import npz_files, numpy_pickle
+from ganavatar_jax.ops import pooling
 
 NetName = Literal["alex", "vgg"]
 MIN_SIDE_PX = 32  # Below 31 px AlexNet's second pooling has nothing left to pool.
@@ -33,6 +35,7 @@ MIN_SIDE_PX = 32  # Below 31 px AlexNet's second pooling has nothing left to poo
 _COLOR_SHIFT = (-0.030, -0.088, -0.188)
 _COLOR_SCALE = (0.458, 0.448, 0.450)
 _UNIT_EPSILON = 1e-10
+_DIMS = ("NHWC", "HWIO", "NHWC")
 
 
 class _Conv(NamedTuple):
@@ -86,11 +89,14 @@ class LpipsParams:
       kernels: Convolution kernels, HWIO.
       biases: Convolution biases.
       heads: Non-negative channel weights of the tapped layers.
+      transposed: The kernels as the images' gradients need them: flipped, channels swapped, and cut
+        into blocks where the stride is not one. XLA would make them at each compiling or each step.
     """
 
     kernels: tuple[Float[Array, "_ _ _ _"], ...]
     biases: tuple[Float[Array, " _"], ...]
     heads: tuple[Float[Array, " _"], ...]
+    transposed: tuple[Float[Array, "_ _ _ _"], ...]
 
 
 def load_params(net: NetName, *, path: str | pathlib.Path | None = None) -> LpipsParams:
@@ -108,16 +114,23 @@ def load_params(net: NetName, *, path: str | pathlib.Path | None = None) -> Lpip
       WeightError: the file is missing, or lacks a key, or a weight has the wrong shape.
     """
     source, lookup = _open_wheel(net) if path is None else _open_npz(net, pathlib.Path(path))
-    kernels, biases, heads = [], [], []
+    kernels, biases, heads, transposed = [], [], [], []
     channels_in = 3
     for index, layer in enumerate(_LAYERS[net]):
         shape = (layer.kernel, layer.kernel, channels_in, layer.channels)
         kernels.append(_find(lookup, f"conv{index}.kernel", shape, source))
         biases.append(_find(lookup, f"conv{index}.bias", (layer.channels,), source))
+        cut = np.asarray(_cut_kernel(kernels[-1], layer.stride))
+        transposed.append(jnp.asarray(np.ascontiguousarray(cut[::-1, ::-1].swapaxes(2, 3))))
         if layer.tapped:
             heads.append(_find(lookup, f"head{len(heads)}", (layer.channels,), source))
         channels_in = layer.channels
-    return LpipsParams(kernels=tuple(kernels), biases=tuple(biases), heads=tuple(heads))
+    return LpipsParams(
+        kernels=tuple(kernels),
+        biases=tuple(biases),
+        heads=tuple(heads),
+        transposed=tuple(transposed),
+    )
 
 
 def lpips(
@@ -224,23 +237,91 @@ def _tapped_features(
         1, 1, 1, 3
     )
     taps = []
-    for layer, kernel, bias in zip(_LAYERS[net], params.kernels, params.biases, strict=True):
+    stored = zip(params.kernels, params.biases, params.transposed, strict=True)
+    for layer, (kernel, bias, transposed) in zip(_LAYERS[net], stored, strict=True):
         if layer.pool_before:
-            window = (1, layer.pool_before, layer.pool_before, 1)
-            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, (1, 2, 2, 1), "VALID")
-        x = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(layer.stride, layer.stride),
-            padding=((layer.padding, layer.padding), (layer.padding, layer.padding)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            # The default would be bfloat16 passes on TPU and TF32 on recent GPUs.
-            precision=jax.lax.Precision.HIGHEST,
-        )
-        x = jax.nn.relu(x + bias.reshape(1, 1, 1, -1))
+            for axis in (2, 1):
+                x = pooling.max_pool_axis(x, axis=axis, window=layer.pool_before)
+        x = jax.nn.relu(_convolve(x, kernel, transposed, layer) + bias.reshape(1, 1, 1, -1))
         if layer.tapped:
             taps.append(x)
     return taps
+
+
+def _convolve(x: Array, kernel: Array, transposed: Array, layer: _Conv) -> Array:
+    """Convolves; with a stride, over blocks of pixels as channels, where the stride is one.
+
+    The gradient of a strided convolution would convolve an image that is fifteen sixteenths zeros.
+    """
+    if layer.stride == 1:
+        result: Any = _correlate(x, kernel, transposed, layer.padding)
+    else:
+        x, kernel = _cut_into_blocks(x, layer), _cut_kernel(kernel, layer.stride)
+        result = _correlate(x, kernel, transposed, 0)
+    return result
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _correlate(x: Array, kernel: Array, transposed: Array, padding: int) -> Array:
+    del transposed
+    return _plain(x, kernel, padding)
+
+
+def _plain(x: Array, kernel: Array, padding: int) -> Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1, 1),
+        padding=((padding, padding), (padding, padding)),
+        dimension_numbers=_DIMS,
+        # The default would be bfloat16 passes on TPU and TF32 on recent GPUs.
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def _correlate_forward(
+    x: Array, kernel: Array, transposed: Array, padding: int
+) -> tuple[Array, tuple[Array, Array, Array]]:
+    result: Any = _correlate(x, kernel, transposed, padding)
+    return result, (x, kernel, transposed)
+
+
+def _correlate_backward(
+    padding: int, residual: tuple[Array, Array, Array], cotangent: Array
+) -> tuple[Array, Array, Array]:
+    """Correlates with the transposed kernel; the kernels' own gradient is the library's."""
+    x, kernel, transposed = residual
+    for_x: Any = _correlate(cotangent, transposed, kernel, kernel.shape[0] - 1 - padding)
+    shape = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
+    by_kernel = jax.linear_transpose(lambda k: _plain(x, k, padding), shape)
+    return for_x, by_kernel(cotangent)[0], jnp.zeros_like(transposed)
+
+
+_correlate.defvjp(_correlate_forward, _correlate_backward)
+
+
+def _cut_into_blocks(x: Array, layer: _Conv) -> Array:
+    """Pads images and makes every stride x stride block of pixels one pixel of many channels."""
+    stride, reach = layer.stride, -(-layer.kernel // layer.stride) - 1
+
+    def lay_out(side: int) -> tuple[int, tuple[int, int, int]]:
+        results = (side + 2 * layer.padding - layer.kernel) // stride + 1
+        blocks = results + reach  # may leave pixels out that no result sees
+        return blocks, (layer.padding, blocks * stride - side - layer.padding, 0)
+
+    (rows, pad_rows), (columns, pad_columns) = map(lay_out, x.shape[1:3])
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), pad_rows, pad_columns, (0, 0, 0)))
+    x = x.reshape(x.shape[0], rows, stride, columns, stride, -1)
+    return jnp.moveaxis(x, 3, 2).reshape(x.shape[0], rows, columns, -1)
+
+
+def _cut_kernel(kernel: Array, stride: int) -> Array:
+    """Cuts a kernel, filled up with zeros, into the same blocks."""
+    blocks = -(-kernel.shape[0] // stride)
+    fill = (0, blocks * stride - kernel.shape[0])
+    filled = jnp.pad(kernel, (fill, fill, (0, 0), (0, 0)))
+    cut = filled.reshape(blocks, stride, blocks, stride, *kernel.shape[2:])
+    return jnp.moveaxis(cut, 2, 1).reshape(blocks, blocks, -1, kernel.shape[3])
 
 
 def _scale_to_unit(features: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

@@ -4,6 +4,9 @@ Depthwise convolutions of this size are many times slower than adds under XLA on
 backward), and no faster elsewhere. Outside the image is zero. Source: Karras et al. 2020.
 """
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
@@ -78,7 +81,8 @@ def upsample_2x(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
     Source: EG3D reference behaviour (upsample2d, pad (2, 1, 2, 1), gain 4).
     """
-    return _upsample_axis(_upsample_axis(x, 1), 2)
+    result: Any = _upsample(x)  # custom_vjp types its result as an object
+    return result
 
 
 def downsample_2x(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -92,7 +96,34 @@ def downsample_2x(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
     Source: EG3D reference behaviour (FIR in front of a 1x1 stride-2 convolution).
     """
+    result: Any = _downsample(x)
+    return result
+
+
+@jax.custom_vjp
+def _upsample(x: Array) -> Array:
+    """Doubles both axes. XLA's own gradient, of interleaving and padding, is slow on CPUs."""
+    return _upsample_axis(_upsample_axis(x, 1), 2)
+
+
+@jax.custom_vjp
+def _downsample(x: Array) -> Array:
+    """Halves both axes; four times this is the transpose of `_upsample`."""
     return _decimate_axis(_decimate_axis(x, 1), 2)
+
+
+def _upsample_backward(residual: None, cotangent: Array) -> tuple[Any]:
+    del residual
+    return (4.0 * downsample_2x(cotangent),)
+
+
+def _downsample_backward(residual: None, cotangent: Array) -> tuple[Any]:
+    del residual
+    return (0.25 * upsample_2x(cotangent),)
+
+
+_upsample.defvjp(lambda x: (_upsample(x), None), _upsample_backward)
+_downsample.defvjp(lambda x: (_downsample(x), None), _downsample_backward)
 
 
 def smooth_padded(x: Float[Array, "b h w c"]) -> Float[Array, "b h1 w1 c"]:

@@ -33,19 +33,42 @@ def sample_planes(
 
 @jax.custom_vjp
 def _interpolate(planes: Array, position: Array) -> Array:
-    """Sums the four texels around each position, weighted, over all planes.
+    """Sums the four texels around each position, weighted, over all planes."""
+    total = position.shape[0] * position.shape[2]
+    return jax.lax.platform_dependent(
+        planes,
+        position,
+        # A loop's inputs are in memory, whereas XLA on CPUs would else compute a texel anew, from
+        # what the planes are made of, at each of its readings: two blocks at least.
+        cpu=functools.partial(_collect, points=min(blocks.CPU_POINTS, -(-total // 2))),
+        default=functools.partial(_collect, points=blocks.DEVICE_POINTS),
+    )
+
+
+def _collect(planes: Array, position: Array, *, points: int) -> Array:
+    """Interpolates block by block.
 
     Rows of a matrix are read one by one, so that XLA fuses reading, weighing and summing and writes
     the sum alone.
     """
-    flat, index = _flatten(planes), _find_texels(position, planes.shape)
-    weight = _weigh_texels(position, planes.shape)
-    parts = [
-        _take(flat, index[:, plane, :, corner]) * weight[:, plane, :, corner, None]
-        for plane in range(planes.shape[1])
-        for corner in range(4)
-    ]
-    return functools.reduce(jnp.add, parts)
+    flat, shape = _flatten(planes), planes.shape
+
+    def read(position: Array) -> Array:
+        index, weight = _find_texels(position, shape), _weigh_texels(position, shape)
+        parts = [
+            _take(flat, index[:, plane, :, corner]) * weight[:, plane, :, corner, None]
+            for plane in range(shape[1])
+            for corner in range(4)
+        ]
+        return functools.reduce(jnp.add, parts)
+
+    found = jax.lax.map(read, _split_points(position, points))
+    return blocks.join(found, position.shape[2])
+
+
+def _split_points(position: Array, points: int) -> Array:
+    """Cuts positions [b p n 2] into blocks of points [k b p m 2]."""
+    return jnp.moveaxis(blocks.split(jnp.moveaxis(position, 1, 2), points), 3, 2)
 
 
 def _flatten(planes: Array) -> Array:
@@ -123,10 +146,7 @@ def _spread(position: Array, cotangent: Array, *, shape: tuple[int, ...], points
     batch, count, height, width, channels = shape
     empty = jnp.zeros((batch, count * height * width, channels), cotangent.dtype)
     # Points filled up have no gradient, so it does not matter where they lie.
-    cut = (
-        jnp.moveaxis(blocks.split(jnp.moveaxis(position, 1, 2), points), 3, 2),
-        blocks.split(cotangent, points),
-    )
+    cut = _split_points(position, points), blocks.split(cotangent, points)
     return jax.lax.scan(add_block, empty, cut)[0].reshape(shape)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core.arrays import Array, Float
-from ganavatar_jax.ops import conv
+from ganavatar_jax.ops import channels, conv
 
 EPSILON = 1e-8  # inside the root of the demodulation; the reference's value
 
@@ -45,8 +45,8 @@ def modulated_conv2d(
             style = style / jnp.max(jnp.abs(style), axis=1, keepdims=True)
         energy = jnp.sum(jnp.square(weight), axis=(0, 1))
         demodulation = jax.lax.rsqrt(jnp.matmul(jnp.square(style), energy) + EPSILON)
-    y = x * style[:, None, None, :].astype(x.dtype)
+    y = channels.scale_channels(x, style)
     y = conv.conv2d_up2(y, weight) if up else conv.conv2d(y, weight)
     if demodulation is not None:
-        y = y * demodulation[:, None, None, :].astype(y.dtype)
+        y = channels.scale_channels(y, demodulation)
     return y

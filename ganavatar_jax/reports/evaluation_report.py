@@ -1,7 +1,7 @@
 """The folder that states how good an avatar is: numbers, per-frame table, pictures, video.
 
-metrics.json       means over held-out frames of ours and of every baseline, correlation and
-                   amplitude of expression codes, distances between sets of images, and the
+metrics.json       means over held-out frames of ours and of every baseline, of whole images and of
+                   heads; how well codes are obeyed, distances between sets of images, and the
                    protocol that the numbers were made under; strict JSON, with null where a
                    number is undefined. Written last.
 per_frame.csv      one line per frame: camera angles and every metric of every candidate
@@ -22,19 +22,18 @@ import numpy as np
 
 import ganavatar_jax
 from ganavatar_jax.core import files, image_sequences
-from ganavatar_jax.core.arrays import Bool, Float
+from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import (
-    expression,
     face_regions,
     frechet,
+    head_masks,
     inception,
     lpips,
     per_frame,
 )
-from ganavatar_jax.reports import media
+from ganavatar_jax.reports import media, obedience
 
-MAX_CODE_ANGLE_DEG = 35.0  # Estimators of expression are unreliable on faces seen from the side.
 SHEET_ROWS = 6
 _REGION_FRAMES = 32  # measured at once; bounds memory
 _SHEET_TILE_PX = 192
@@ -43,11 +42,9 @@ _ERROR_FULL_SCALE = 64  # Mean absolute error over RGB, of 255, that is drawn wh
 
 _RESERVED = (
     "ours",
+    "head",
     "regions",
-    "code_correlation",
-    "code_correlation_both_sides",
-    "code_amplitude",
-    "code_amplitude_both_sides",
+    *obedience.KEYS,
     "alexnet_frechet_distance",
     "fid",
     "frames",
@@ -61,17 +58,13 @@ _DEFINITIONS = {
     "population moments, no padding",
     "lpips_alex": "LPIPS v0.1, AlexNet backbone, linear heads, images u8 / 127.5 - 1",
     "lpips_vgg": "LPIPS v0.1, VGG16 backbone, linear heads, images u8 / 127.5 - 1",
+    "head": "the same metrics but LPIPS of VGG16 over the pixels of the head alone: matte at "
+    "least half, not below the chin "
+    f"(rays that pass the vertical axis at z {head_masks.AXIS_Z:g} lower than y "
+    f"{head_masks.CUT_Y:g} world units); of frames that show it; null without mattes",
     "regions": "PSNR within a rectangle around mouth or eyes, placed by the camera; mean over the "
     "frames that show it; null without any, or if one is reproduced exactly",
-    "code_correlation": "Pearson's r over frames between the driving code and the code read back "
-    f"from the render, where a face is found and the camera is within {MAX_CODE_ANGLE_DEG:g} "
-    "degrees of frontal; null where a coefficient does not vary",
-    "code_correlation_both_sides": "the same, of the means of left and right coefficients",
-    "code_amplitude": "over the same frames: spread_ratio is the standard deviation of what is "
-    "read back over that of the driving code as the driver has it (before driver_statistics), "
-    "slope that of the least-squares line of the one over the other (r times spread_ratio); null "
-    "where the driving code does not vary",
-    "code_amplitude_both_sides": "the same, of the means of left and right coefficients",
+    **obedience.DEFINITIONS,
     "alexnet_frechet_distance": "squared Frechet distance of pooled AlexNet features (not "
     "Inception's: not the FID) between a candidate's images and the held-out frames; biased "
     "upwards when frames are few, of singular covariances below as many frames as features (256): "
@@ -79,12 +72,6 @@ _DEFINITIONS = {
     "fid": "the same of Inception-V3's 2048 pooled features with the weights the user brought, "
     "divisor n - 1: the FID, at this number of frames",
 }
-_CODES = (
-    "code_correlation",
-    "code_correlation_both_sides",
-    "code_amplitude",
-    "code_amplitude_both_sides",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,9 +83,8 @@ class HeldOut:
       ours_u8: Rendered frames, same size.
       frame_ids: Name or number of each frame.
       label25: Camera labels.
-      codes_driving: Expression codes the renders were driven by, or None.
-      codes_read_back: Codes estimated from the renders, and whether a face was found; or None.
-      code_names: Names of the coefficients; may be empty without codes.
+      codes: What was asked for and what was done; None where nobody reads renders.
+      alpha: Mattes of the real frames, 0..255, [f h w]; None without such.
       filmed: 0 where real frames show nothing, which no metric counts [f h w]; None without such.
     """
 
@@ -106,9 +92,8 @@ class HeldOut:
     ours_u8: image_sequences.Images
     frame_ids: Sequence[str | int]
     label25: Float[np.ndarray, "f 25"]
-    codes_driving: Float[np.ndarray, "f e"] | None = None
-    codes_read_back: tuple[Float[np.ndarray, "f e"], Bool[np.ndarray, " f"]] | None = None
-    code_names: Sequence[str] = ()
+    codes: obedience.Codes | None = None
+    alpha: image_sequences.Images | None = None
     filmed: image_sequences.Images | None = None
 
     def __post_init__(self) -> None:
@@ -168,11 +153,10 @@ def write_report(
       chunk: Frames per device call; bounds memory.
 
     Returns:
-      What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "regions":
-      {region: {candidate: PSNR}}, "code_correlation": {coefficient: r} or None, "code_amplitude":
-      {coefficient: {"spread_ratio", "slope"}} or None, "..._both_sides": the same for means of left
-      and right, "alexnet_frechet_distance", "fid": {candidate: distance} where asked for,
-      "frames": n, "protocol": {...}}.
+      What metrics.json holds: {"ours": {metric: mean}, <baseline>: {...}, "head": {candidate:
+      {metric: mean}} or None, "regions": {region: {candidate: PSNR}}, `obedience.KEYS`,
+      "alexnet_frechet_distance", "fid": {candidate: distance} where asked for, "frames": n,
+      "protocol": {...}}.
 
     Raises:
       ValueError: a baseline has a reserved name or its images do not fit the truth.
@@ -190,13 +174,20 @@ def write_report(
         held_out.truth_u8, candidates, lpips_params, filmed=held_out.filmed, chunk=chunk
     )
     angles = held_out.angles_deg()
-    correlations, code_frames = _compare_codes(held_out, angles)
+    obeyed, code_frames = obedience.measure(held_out.codes, angles)
     distances = _compare_sets(held_out, candidates, sets, chunk=chunk)
     metrics = _to_strict(
         {
             **{name: {m: v.mean() for m, v in values.items()} for name, values in table.items()},
+            # VGG16 takes longer than all else together: once is enough.
+            "head": _measure_heads(
+                held_out,
+                candidates,
+                {net: params for net, params in lpips_params.items() if net != "vgg"},
+                chunk=chunk,
+            ),
             "regions": _measure_regions(held_out, candidates),
-            **correlations,
+            **obeyed,
             **distances,
             "frames": len(held_out.truth_u8),
             "protocol": {
@@ -214,51 +205,6 @@ def write_report(
     text = json.dumps(metrics, indent=2, allow_nan=False)
     files.write_atomic(folder / "metrics.json", text + "\n")
     return metrics
-
-
-def describe_codes(metrics: Mapping[str, Any]) -> list[str]:
-    """Tells how well the codes are obeyed, as a table to print.
-
-    Args:
-      metrics: What `write_report` returned.
-
-    Returns:
-      Lines: a heading and one for each coefficient; none where no codes were compared.
-    """
-    if metrics["code_correlation"] is None:
-        return []
-    lines = [f"{'coefficient':<24}{'r':>8}{'slope':>8}{'spread':>8}"]
-    for end in ("", "_both_sides"):
-        amplitudes = metrics[f"code_amplitude{end}"]
-        for name, r in metrics[f"code_correlation{end}"].items():
-            amplitude = amplitudes[name] or {}
-            values = (r, amplitude.get("slope"), amplitude.get("spread_ratio"))
-            cells = ("-" if value is None else f"{value:.2f}" for value in values)
-            lines.append(f"{name:<24}" + "".join(f"{cell:>8}" for cell in cells))
-    return lines
-
-
-def _compare_codes(
-    held_out: HeldOut, angles: Float[np.ndarray, "f 2"]
-) -> tuple[dict[str, dict[str, Any] | None], int]:
-    """Compares codes near the front only: beyond, the estimator guesses. Counts these frames."""
-    if held_out.codes_driving is None or held_out.codes_read_back is None:
-        return dict.fromkeys(_CODES), 0
-    yaw, pitch = np.radians(angles).T
-    from_frontal_deg = np.degrees(np.arccos(np.clip(np.cos(yaw) * np.cos(pitch), -1.0, 1.0)))
-    read_back, found = held_out.codes_read_back
-    driving, names = held_out.codes_driving, held_out.code_names
-    used = found & (from_frontal_deg <= MAX_CODE_ANGLE_DEG)
-    used &= np.isfinite(driving).all(axis=1) & np.isfinite(read_back).all(axis=1)
-    joined, stems = expression.join_sides(driving, names)
-    joined_back, _ = expression.join_sides(read_back, names)
-    single, both = (driving, read_back, used, names), (joined, joined_back, used, stems)
-    return {
-        "code_correlation": expression.code_correlation(*single),
-        "code_correlation_both_sides": expression.code_correlation(*both),
-        "code_amplitude": expression.code_amplitude(*single),
-        "code_amplitude_both_sides": expression.code_amplitude(*both),
-    }, int(used.sum())
 
 
 def _compare_sets(
@@ -289,6 +235,29 @@ def _compare_sets(
                 shown = image_sequences.patch(images_u8, truth_u8, held_out.filmed)
                 found[name][candidate] = distance(real, summarize(shown))
     return found
+
+
+def _measure_heads(
+    held_out: HeldOut,
+    candidates: Mapping[str, image_sequences.Images],
+    lpips_params: Mapping[lpips.NetName, lpips.LpipsParams],
+    *,
+    chunk: int,
+) -> dict[str, dict[str, float]] | None:
+    """Measures the head alone: whole images also count a torso that nobody drives."""
+    if held_out.alpha is None:
+        return None
+    masks = head_masks.HeadMasks(held_out.alpha, held_out.label25, filmed=held_out.filmed)
+    rows = np.array([index for index, mask in enumerate(masks) if mask.any()], np.int64)
+    if not len(rows):
+        return None
+    shown = {
+        name: images if len(images) == 1 else image_sequences.Rows(images, rows)
+        for name, images in candidates.items()
+    }
+    truth, filmed = (image_sequences.Rows(i, rows) for i in (held_out.truth_u8, masks))
+    table = per_frame.compare(truth, shown, lpips_params, filmed=filmed, chunk=chunk)
+    return {n: {m: float(v.mean()) for m, v in values.items()} for n, values in table.items()}
 
 
 def _measure_regions(

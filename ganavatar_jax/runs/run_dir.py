@@ -314,11 +314,12 @@ def _stored_changes(
     if not (path / _CONFIG).is_file():
         return {}
     stored = json_files.read_object(path / _CONFIG, fix="choose a new --workdir")
-    return {
-        key: (old, new)
-        for key, (old, new) in config_differences(stored, config).items()
-        if not (old == ABSENT and key in added and new == added[key])
-    }
+    found = {}
+    for key, (old, new) in config_differences(stored, config).items():
+        meant = added.get(key, old) if old == ABSENT else old
+        if meant != new:
+            found[key] = meant, new
+    return found
 
 
 def config_differences(

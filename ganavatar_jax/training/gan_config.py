@@ -54,8 +54,11 @@ class GanConfig:
       ada_interval: Iterations between adaptations.
       freeze_d: How many of D's largest blocks stay as they start.
       microbatch: Samples that one device handles at once, whatever the way to share the work; 0
-        takes all it holds. Gradients are averaged. It must divide what a device holds, and be a
-        multiple of the discriminator's mbstd_block_size.
+        takes as many as memory_gib allows. Gradients are averaged. It must divide what a device
+        holds, and be a multiple of the discriminator's mbstd_block_size.
+      memory_gib: What a step may keep for its backward pass on one device, GiB, by a count at the
+        start; decides how many samples are handled at once where microbatch is 0. The device needs
+        up to twice as much. 0 sets no bound.
       skip_nonfinite: How many steps whose loss or gradient holds NaN or infinity are passed over
         and counted before the training stops; 0 stops at the first. Nothing of them is kept.
       reconstruct: Whether training images are also reconstructed through an encoder (not in the
@@ -102,6 +105,7 @@ class GanConfig:
     ada_interval: int = 4
     freeze_d: int = 0
     microbatch: int = 0
+    memory_gib: float = 40.0
     skip_nonfinite: int = 0
     reconstruct: bool = False
     reconstruction: reconstruction_config.ReconstructionConfig = dataclasses.field(
@@ -116,7 +120,7 @@ class GanConfig:
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
-        for name in ("seed", "microbatch", "skip_nonfinite", "profile_iterations"):
+        for name in ("seed", "microbatch", "memory_gib", "skip_nonfinite", "profile_iterations"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative; got {getattr(self, name)}.")
         if not 0.0 <= self.augment_p <= 1.0:

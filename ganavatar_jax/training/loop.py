@@ -9,11 +9,10 @@ import jax
 import numpy as np
 
 from ganavatar_jax.core import rng
-from ganavatar_jax.core.arrays import Int
-from ganavatar_jax.metrics import lpips
 from ganavatar_jax.runs import divergence, memory, metric_writer, progress, together
 from ganavatar_jax.training import (
     checkpoints,
+    drawn_cameras,
     ema,
     faults,
     gan_config,
@@ -23,6 +22,9 @@ from ganavatar_jax.training import (
     profiling,
     schedules,
     state,
+    step_inputs,
+    step_memory,
+    truth,
     unseen,
 )
 from ganavatar_jax.training.run_inputs import Batches, Outputs, ReadFilmed
@@ -79,53 +81,6 @@ def schedule_at(
     return values
 
 
-def generator_labels(
-    labels: np.ndarray, *, seed: int, iteration: int, phase: str, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the cameras of generated images from the dataset, with replacement.
-
-    Args:
-      labels: All training cameras, [f 25].
-      seed: Seed of the run.
-      iteration: 0-based iteration.
-      phase: Phase name; every phase draws its own.
-      batch_size: Images of the whole batch.
-
-    Returns:
-      The cameras [b 25], and the same rolled by one over the whole batch.
-
-    Source: EG3D reference behaviour.
-    """
-    chosen = labels[
-        choose_frames(
-            len(labels), seed=seed, iteration=iteration, phase=phase, batch_size=batch_size
-        )
-    ]
-    return chosen, np.roll(chosen, 1, axis=0)
-
-
-def choose_frames(
-    count: int, *, seed: int, iteration: int, phase: str, batch_size: int
-) -> Int[np.ndarray, " b"]:
-    """Draws the frames whose cameras generated images get.
-
-    Args:
-      count: Frames of the dataset, mirror images among them.
-      seed: Seed of the run.
-      iteration: 0-based iteration.
-      phase: Phase name; every phase draws its own.
-      batch_size: Images of the whole batch.
-
-    Returns:
-      Their numbers, with replacement.
-
-    Source: EG3D reference behaviour.
-    """
-    order = ("g_main", "g_reg", "d_main", "d_reg", "recon", "unseen").index(phase)
-    generator = np.random.default_rng((seed, iteration, order))
-    return generator.integers(count, size=batch_size)
-
-
 def train(
     initial: Callable[[], state.GanState],
     batches: Batches,
@@ -164,6 +119,14 @@ def train(
     config = options.gan
     options.check_devices(layout.mesh.size, layout.backend)
     fresh = jax.eval_shape(initial)
+    options, told = step_memory.settle_microbatch(
+        options,
+        fresh,
+        schedule_at(config, current_images=0.0, condition_on_camera=options.g.condition_on_camera),
+        devices=layout.mesh.size,
+    )
+    if jax.process_index() == 0:
+        print(f"{STAGE}: {told}", flush=True)
     saves_to = checkpoints.Checkpoints(outputs.checkpoints, saved=outputs.saved)
     with saves_to as saved, progress.StopRequest() as stop:
         restored = saved.restore_latest(fresh)
@@ -299,8 +262,10 @@ class Runner:
         self._options, self._layout, self._labels = options, layout, labels
         self._read_filmed, self._views = read_filmed, views
         gan = options.gan
-        uses_lpips = gan.reconstruct and gan.reconstruction.lpips_weight
-        self._lpips = lpips.load_params("alex") if uses_lpips else None
+        self._lpips = step_inputs.load_lpips(gan)
+        self._truth = truth.make(
+            gan.reconstruction, self._lpips, frames=len(labels), side=options.g.img_resolution
+        )
         self._steps: dict[tuple[str, int], parallel.Step] = {}
         self._adapt = parallel.make_step(
             functools.partial(gan_step.adapt_augmentation, options=options), layout=layout
@@ -322,7 +287,8 @@ class Runner:
 
         Args:
           current: State as the compiled steps take it; it ends here.
-          frames: This process's {"image", "label25"}, and "filmed" where not all of it is.
+          frames: This process's {"image", "label25"}, "filmed" where not all of it is, and
+            "number" where what is seen of them may be remembered.
           iteration: 0-based iteration.
 
         Returns:
@@ -331,6 +297,9 @@ class Runner:
         options, layout = self._options, self._layout
         names = {"image_u8": "image", "label25": "label25", "filmed": "filmed"}
         shared = layout.place_batch({k: frames[v] for k, v in names.items() if v in frames})
+        if self._truth is not None and "number" in frames:
+            seen = self._truth.of(frames["number"], frames)
+            shared |= layout.place_samples({"truth": seen})
         keys = self._keys(self._root, layout.place_replicated(np.int32(iteration)))
         images = iteration * options.gan.batch_size
         resolution, moving, still = self._numbers(images)
@@ -382,7 +351,7 @@ class Runner:
         gan, views = self._options.gan, self._views
         assert views is not None
         draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": "unseen"}
-        drawn = choose_frames(len(views.label25), **draw, batch_size=gan.batch_size)
+        drawn = drawn_cameras.choose_frames(len(views.label25), **draw, batch_size=gan.batch_size)
         mine = drawn[_share(gan.batch_size)]
         return {"image_u8": views.image_u8[mine], "label25": views.label25[mine]}
 
@@ -391,10 +360,10 @@ class Runner:
         gan = self._options.gan
         draw: dict[str, Any] = {"seed": gan.seed, "iteration": iteration, "phase": phase}
         draw["batch_size"] = gan.batch_size
-        chosen, rolled = generator_labels(self._labels, **draw)
+        chosen, rolled = drawn_cameras.generator_labels(self._labels, **draw)
         mine = _share(gan.batch_size)
         drawn = {"gen_label25": chosen[mine], "swap_label25": rolled[mine]}
         if self._read_filmed is not None:
-            frames = choose_frames(len(self._labels), **draw)
+            frames = drawn_cameras.choose_frames(len(self._labels), **draw)
             drawn["gen_filmed"] = self._read_filmed(frames[mine])
         return drawn

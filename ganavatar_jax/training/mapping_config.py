@@ -17,6 +17,9 @@ class MappingConfig:
       normalization: "standardize" or "pca" (whitened); "none" feeds raw codes, as the original.
         Mean and spread of the pairs' codes are stored with all three.
       components: Components kept by "pca"; 0 keeps all.
+      invert: Whether the network starts as the inverse of a linear map from w to codes, and sees
+        what that map tells of each pair's w in place of the code that was read: the avatar then
+        does all of what it is asked, where a network that learns from noisy codes does less.
       center_on_mean: Whether the network's output is added to the mean w of the pairs.
       latent_steps: Steps with the latent loss alone, before the others; cheap, no rendering.
       steps: Steps with the photometric loss.
@@ -38,6 +41,7 @@ class MappingConfig:
     coefficients: tuple[str, ...] = ()
     normalization: Literal["none", "standardize", "pca"] = "standardize"
     components: int = 0
+    invert: bool = False
     center_on_mean: bool = True
     latent_steps: int = 0
     steps: int = 6000
@@ -68,6 +72,8 @@ class MappingConfig:
                 f"latent_steps and steps must not be negative, and one of them at least 1; got "
                 f"{self.latent_steps} and {self.steps}."
             )
+        if self.invert and self.network.hidden_layers < 1:
+            raise ValueError("invert needs at least one hidden layer; got none.")
         if self.code_noise < 0:
             raise ValueError(f"code_noise must not be negative; got {self.code_noise}.")
         if self.seed < 0:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ganavatar_jax.core import errors, images, rng
-from ganavatar_jax.core.arrays import Array, Float, PyTree
+from ganavatar_jax.core.arrays import Array, Float, PyTree, UInt8
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import lpips
 from ganavatar_jax.models import encoder, generator
@@ -152,6 +152,35 @@ def uniformity(z: Float[Array, "b z"]) -> Float[Array, ""]:
     return jax.nn.logsumexp(-2.0 * distance) - jnp.log(float(len(first)))
 
 
+def describe_truth(
+    params: lpips.LpipsParams,
+    image_u8: UInt8[Array, "b h w 3"],
+    label25: Float[Array, "b 25"],
+    *,
+    options: reconstruction_config.ReconstructionConfig,
+) -> Float[Array, "b n"]:
+    """Gives what the perceptual loss compares with; see `training.truth`.
+
+    Args:
+      params: AlexNet's weights.
+      image_u8: Real images.
+      label25: Their cameras.
+      options: Where the images count more.
+
+    Returns:
+      LPIPS' features of each image and its enlarged places, layer by layer in one row: the batch's
+      "truth".
+    """
+    image = images.from_u8(image_u8)
+    layers = _look(params, image, _list_emphases(label25, options))
+    batch = image.shape[0]
+    rows = [
+        jnp.moveaxis(layer.reshape(-1, batch, *layer.shape[1:]), 1, 0).reshape(batch, -1)
+        for layer in layers
+    ]
+    return jnp.concatenate(rows, axis=1)
+
+
 def _judge_latents(
     probes: PyTree,
     z: Array,
@@ -184,13 +213,7 @@ def _compare(
     """Compares images with the truth: L1 with its emphases, and LPIPS."""
     image = images.from_u8(part["image_u8"])
     raw = resize.resize(image, program.resolution)
-    face = project_place(part["label25"], options.focus_point, radius=options.focus_radius)
-    eyes = project_place(part["label25"], options.eyes_point, radius=options.eyes_radius)
-    emphases = [
-        _Emphasis(face, weight=options.focus_weight, zoom=2),
-        _Emphasis(eyes, weight=options.eyes_weight, zoom=4),
-    ]
-    emphases = [emphasis for emphasis in emphases if emphasis.weight]
+    emphases = _list_emphases(part["label25"], options)
     l1 = _weighted_l1(out.image, image, emphases)
     l1 = l1 + _weighted_l1(out.image_raw, raw, emphases)
     values = {"loss/recon_l1": l1}
@@ -198,13 +221,46 @@ def _compare(
     if options.lpips_weight:
         lpips_params = program.lpips_params
         assert lpips_params is not None  # the loop loads them
-        pairs = [(out.image, image)]
-        pairs += [(_enlarge(out.image, e), _enlarge(image, e)) for e in emphases]
-        shown, truth = (jnp.concatenate(parts) for parts in zip(*pairs, strict=True))
-        distance = jnp.mean(lpips.lpips(lpips_params, shown, truth, net="alex"))
+        shown = _look(lpips_params, out.image, emphases)
+        truth = (
+            _unpack(part["truth"], shown)
+            if "truth" in part
+            else _look(lpips_params, image, emphases)
+        )
+        distance = jnp.mean(lpips.distance(lpips_params, shown, truth))
         values["loss/recon_lpips"] = distance
         loss = loss + options.lpips_weight * distance
     return loss, values
+
+
+def _list_emphases(
+    label25: Array, options: reconstruction_config.ReconstructionConfig
+) -> list[_Emphasis]:
+    """Finds the places that count more."""
+    face = project_place(label25, options.focus_point, radius=options.focus_radius)
+    eyes = project_place(label25, options.eyes_point, radius=options.eyes_radius)
+    emphases = [
+        _Emphasis(face, weight=options.focus_weight, zoom=2),
+        _Emphasis(eyes, weight=options.eyes_weight, zoom=4),
+    ]
+    return [emphasis for emphasis in emphases if emphasis.weight]
+
+
+def _look(params: lpips.LpipsParams, image: Array, emphases: list[_Emphasis]) -> tuple[Array, ...]:
+    """Gives LPIPS' features of images, of one enlarged place after the other: one batch."""
+    views = [image, *(_enlarge(image, emphasis) for emphasis in emphases)]
+    return lpips.unit_features(params, jnp.concatenate(views), net="alex")
+
+
+def _unpack(packed: Array, like: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Undoes `describe_truth`."""
+    batch, start, features = packed.shape[0], 0, []
+    for layer in like:
+        size = layer.size // batch
+        part = packed[:, start : start + size].reshape(batch, -1, *layer.shape[1:])
+        features.append(jnp.moveaxis(part, 1, 0).reshape(layer.shape))
+        start += size
+    return tuple(features)
 
 
 def _weighted_l1(image: Array, target: Array, emphases: list[_Emphasis]) -> Array:

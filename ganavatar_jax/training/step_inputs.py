@@ -14,6 +14,7 @@ from ganavatar_jax.models import discriminator, generator
 from ganavatar_jax.models import encoder as encoder_lib
 from ganavatar_jax.ops import fir, resize
 from ganavatar_jax.training import augment as augment_lib
+from ganavatar_jax.training import gan_config
 from ganavatar_jax.training.phase_config import Phase, StepOptions
 from ganavatar_jax.training.state import GanState
 
@@ -59,6 +60,19 @@ class Step(NamedTuple):
     def options(self) -> StepOptions:
         """The options of the run."""
         return self.program.options
+
+
+def load_lpips(gan: gan_config.GanConfig) -> lpips.LpipsParams | None:
+    """Loads the network of the perceptual loss.
+
+    Args:
+      gan: Options of the run.
+
+    Returns:
+      AlexNet's weights; None where nothing is compared with them.
+    """
+    wanted = gan.reconstruct and gan.reconstruction.lpips_weight
+    return lpips.load_params("alex") if wanted else None
 
 
 def sample_ws(

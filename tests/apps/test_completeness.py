@@ -12,7 +12,7 @@ from ganavatar_jax.runs import identity, run_dir
 
 NAMES = tuple(stages.STAGES)
 # Options that decide no result: how a run is computed and logged, and what a driver is.
-IDLE = ("devices.*", "parallel", "compile_cache", "tensorboard", "drive.*")
+IDLE = ("devices.*", "parallel", "compile_cache", "tensorboard", "wandb", "mirror", "drive.*")
 
 
 @pytest.fixture
@@ -61,12 +61,13 @@ def test_what_is_unchanged_stands(config, opened):
         ("mapping.steps", 99, ["train_mapping"]),
         ("mapping.coefficients", ("jawOpen",), ["train_mapping"]),
         ("frontal.count", 99, ["make_frontals"]),
+        ("frontal.rare", 9, ["make_frontals"]),
         ("frontal.batch_size", 3, []),
         ("estimator.refine_passes", 0, ["make_frontals", "evaluate", "render"]),
         ("estimator.num_threads", 2, []),
         ("estimator.model_path", "elsewhere.task", []),
         ("evaluation.stride", 3, ["evaluate"]),
-        ("evaluation.driver_gain", 2.0, ["evaluate", "render"]),
+        ("evaluation.driver_statistics", "driver", ["evaluate", "render"]),
         ("evaluation.batch_size", 3, []),
         ("evaluation.inception", "inception.npz", ["evaluate"]),
         ("render.frames", 5, ["render"]),

@@ -12,10 +12,10 @@ from ganavatar_jax.apps import (
     drive,
     drive_codes,
     drive_sources,
-    evaluate,
     experiment,
     experiment_config,
     presets,
+    restating,
 )
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import (
@@ -122,35 +122,11 @@ def test_smoothing_goes_by_time_where_the_rate_changes():
     np.testing.assert_allclose(ramp[2:-2, 0], times_s[2:-2], atol=0.02)
 
 
-def test_a_lively_driver_is_restated_as_in_the_evaluation(person):
-    resolved = resolve()
-    mean, spread = drive_codes.statistics(CODES * 2, person, resolved)
-    expected = evaluate.driver_statistics(CODES * 2, resolved.evaluation)
-    np.testing.assert_allclose((mean, spread), expected, rtol=1e-6)
-
-
-def test_what_a_driver_hardly_moves_is_amplified_up_to_a_limit(person):
-    still = np.full((40, 2), 0.3, np.float32)
-    still[:, 0] += np.random.default_rng(0).normal(scale=1e-3, size=40)
-    statistics = drive_codes.statistics(still, person, resolve(largest_gain=2.0))
-    np.testing.assert_allclose(statistics[1], person.normalizer.std / 2.0, rtol=1e-5)
-    w = person.encode(still, statistics=statistics)
-    neutral = person.encode(np.asarray(person.normalizer.mean)[None])
-    assert np.isfinite(w).all()
-    lively = person.encode(CODES)
-    assert np.abs(w - neutral).max() < 0.1 * np.abs(lively - neutral).max()
-
-
-def test_few_frames_are_told_about(person, caplog):
-    drive_codes.statistics(CODES[:3], person, resolve())
-    assert "3 frames say little" in caplog.text
-
-
-def test_a_driver_that_never_moves_is_told_about(person, caplog):
-    drive_codes.statistics(CODES, person, resolve())
-    assert "no coefficient moves" not in caplog.text
-    drive_codes.statistics(np.full((40, 2), 0.6, np.float32), person, resolve())
-    assert "no coefficient moves" in caplog.text
+def test_the_beginning_is_the_driver_at_rest_where_the_user_says_so():
+    times_s = np.arange(40) / 10
+    assert drive_codes.at_rest(CODES, times_s=times_s, config=resolve().drive) is None
+    found = drive_codes.at_rest(CODES, times_s=times_s + 7.0, config=resolve(neutral_s=0.25).drive)
+    np.testing.assert_array_equal(found, CODES[:3])
 
 
 class BrightSpot:
@@ -251,9 +227,8 @@ def test_codes_drive_the_avatar_and_are_kept(person, tmp_path):
     assert len(driven) == 11
     np.testing.assert_array_equal(precomputed.load(folder / "codes.json").codes, codes)
     # The same frames as the Python interface renders.
-    mended, found = drive_codes.prepare(codes, times_s=np.arange(11) / 10, sigma_s=0.0)
-    mean, spread = drive_codes.statistics(mended[found], person, resolve())
-    w = person.encode(mended, statistics=(mean, spread))
+    mended, _ = drive_codes.prepare(codes, times_s=np.arange(11) / 10, sigma_s=0.0)
+    w = person.encode(restating.restate(mended, person, resolve(), read=False))
     expected = person.render(w, np.tile(person.frontal_label25, (11, 1)))
     side = frames[0].shape[0] // expected.shape[1]
     for frame, image in zip(frames, expected, strict=True):

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from configs import monocular
-from ganavatar_jax.apps import experiment
+from ganavatar_jax.apps import experiment, experiment_config
 from ganavatar_jax.core import config as config_lib
 from ganavatar_jax.core import errors, trees
 from ganavatar_jax.runs import identity, run_dir
@@ -17,6 +17,7 @@ from ganavatar_jax.runs import identity, run_dir
 def config():
     loaded = monocular.get_config("small")
     loaded.data.source = "me.mp4"
+    loaded.gan.reconstruction.unseen_interval = 0  # as it was then
     return loaded
 
 
@@ -24,6 +25,8 @@ def earlier(config):
     """The options of the version that undid a landmarker's habits by two factors."""
     old = copy.deepcopy(config_lib.to_dict(experiment.resolve(config)))
     old["data"]["video"] |= {"pitch_response": 0.6, "yaw_response": 0.93}
+    old["evaluation"]["driver_gain"] = 1.25
+    del old["data"]["split"]["test_blocks"], old["data"]["split"]["guard_frames"]
     del old["data"]["video"]["fov_deg"], old["data"]["reader"]["flame_joints"]
     return old
 
@@ -51,8 +54,16 @@ def test_an_option_it_did_not_have_is_refused_where_it_changes_the_data(
 ):
     config.data[section][key] = value
     for opening in (experiment.read_run, experiment.open_run):
-        with pytest.raises(errors.RunError, match=rf"data\.{section}\.{key} \(was '\(absent\)'"):
+        with pytest.raises(
+            errors.RunError, match=rf"data\.{section}\.{key} \(was (0\.0|\[\]), now"
+        ):
             opening(config, folder)
+
+
+def test_options_that_are_gone_do_not_keep_an_avatar_from_loading(config):
+    stored = experiment_config.leave_gone_out(earlier(config))
+    found = config_lib.resolve(experiment_config.ExperimentConfig, stored)
+    assert found == experiment.resolve(config)
 
 
 def test_another_option_is_still_refused(config, folder):

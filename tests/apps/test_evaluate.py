@@ -15,6 +15,7 @@ from helpers import tiny_gan, tiny_runs
 
 NAMES = ("eyeBlinkLeft", "eyeBlinkRight")
 STORED = ("jawOpen", "eyeBlinkRight", "eyeBlinkLeft")
+STORED_DRIVE = tiny_runs.resolve(evaluation={"codes": "dataset"})
 SIDE = 16  # SSIM's window needs 11 pixels
 
 
@@ -53,7 +54,7 @@ def run(monkeypatch, tmp_path, person):
             evaluate.frame_table, "load_split", lambda _, split, **__: tables[split]
         )
         monkeypatch.setattr(evaluate.estimators, "make_estimator", lambda _: estimator)
-        sections = {"evaluation": options.pop("evaluation", {}) | options}
+        sections = {"evaluation": {"codes": "dataset"} | options}
         evaluate.evaluate(tiny_runs.resolve(**sections), run_dir.RunDir(tmp_path / "run"))
         folder = tmp_path / "run" / "evaluation"
         with (folder / "per_frame.csv").open(newline="") as file:
@@ -67,7 +68,7 @@ def test_stored_codes_come_in_the_order_the_avatar_takes_and_holes_are_told():
     has = np.array([True, False, True, True])
     table = make_table(4, 0, has=has)
     table.expression[3, 2] = np.nan  # half a code is none
-    codes, have = evaluate.driving_codes(table, NAMES, tiny_runs.resolve())
+    codes, have = evaluate.driving_codes(table, NAMES, STORED_DRIVE)
     np.testing.assert_array_equal(codes, table.expression[:, [2, 1]])
     np.testing.assert_array_equal(have, [True, False, True, False])
 
@@ -80,8 +81,7 @@ def test_estimated_codes_are_read_off_the_frames_themselves(monkeypatch):
 
     estimator = tiny_runs.FakeEstimator(("other", *NAMES), read)
     monkeypatch.setattr(evaluate.estimators, "make_estimator", lambda _: estimator)
-    resolved = tiny_runs.resolve(evaluation={"codes": "estimate"})
-    codes, have = evaluate.driving_codes(table, NAMES, resolved)
+    codes, have = evaluate.driving_codes(table, NAMES, tiny_runs.resolve())
     np.testing.assert_array_equal(have, [True, True, False, True])
     np.testing.assert_allclose(codes[have, 1], [0, 1, 3])
     np.testing.assert_allclose(codes[have, 0], table.image[have].mean(axis=(1, 2, 3)), rtol=1e-5)
@@ -90,20 +90,20 @@ def test_estimated_codes_are_read_off_the_frames_themselves(monkeypatch):
 def test_captures_without_the_codes_are_refused():
     bare = dataclasses.replace(make_table(4, 0), expression=None, expression_names=())
     with pytest.raises(errors.DataFormatError, match="carry no expression codes"):
-        evaluate.driving_codes(bare, NAMES, tiny_runs.resolve())
+        evaluate.driving_codes(bare, NAMES, STORED_DRIVE)
     with pytest.raises(errors.DataFormatError, match="codes lack browDownLeft"):
-        evaluate.driving_codes(make_table(4, 0), (*NAMES, "browDownLeft"), tiny_runs.resolve())
+        evaluate.driving_codes(make_table(4, 0), (*NAMES, "browDownLeft"), STORED_DRIVE)
 
 
 def test_every_nth_frame_with_a_code_is_driven_by_statistics_of_all(run, person):
     has = np.arange(11) != 4
     test = make_table(11, 1, has=has)
-    metrics, rows = run(make_table(8, 2), test, stride=3, driver_gain=1.5)
+    metrics, rows = run(make_table(8, 2), test, stride=3, driver_statistics="driver")
     chosen = np.flatnonzero(has)[::3]
     assert [row["frame"] for row in rows] == [f"{i:03d}" for i in chosen]
     assert metrics["frames"] == len(chosen)
     codes = test.expression[:, [2, 1]]
-    statistics = codes[has].mean(axis=0), codes[has].std(axis=0) / 1.5
+    statistics = codes[has].mean(axis=0), codes[has].std(axis=0)
     w = person.encode(codes[chosen], statistics=statistics)
     shown = person.render(w, test.label25[chosen]) / 255.0
     l2 = np.square(shown - test.image[chosen] / 255.0).mean()
@@ -160,17 +160,23 @@ def test_stored_codes_find_the_nearest_frame_although_readings_drive(run):
 def test_amplitude_is_reported_beside_correlation(run, caplog):
     test = make_table(8, 1)
     codes = {f"{i:03d}": test.expression[i, [2, 1]] for i in range(8)}
+    asked = []
 
     def halved(image_u8, frame):
-        return None if frame == "003" else 0.5 * codes[frame] + 0.2
+        """Reads the frames first, then their renders."""
+        asked.append(frame)
+        if len(asked) <= 8:
+            assert image_u8.tobytes() == test.image[int(frame)].tobytes()
+            return codes[frame] * 0.9
+        return None if frame == "003" else 0.45 * codes[frame] + 0.2
 
     with caplog.at_level("INFO"):
         metrics, _ = run(make_table(8, 2), test, tiny_runs.FakeEstimator(NAMES, halved))
     for end, name in (("", "eyeBlinkLeft"), ("_both_sides", "eyeBlink")):
         assert metrics[f"code_correlation{end}"][name] == pytest.approx(1.0, abs=1e-5)
-        amplitude = metrics[f"code_amplitude{end}"][name]
-        assert amplitude == pytest.approx({"spread_ratio": 0.5, "slope": 0.5}, rel=1e-4)
-    assert any(line.split() == ["eyeBlink", "1.00", "0.50", "0.50"] for line in caplog.messages)
+        assert metrics[f"code_slope{end}"][name] == pytest.approx(0.5, rel=1e-4)
+        assert metrics[f"code_correlation_stored{end}"][name] == pytest.approx(1.0, abs=1e-5)
+    assert any(line.split() == ["eyeBlink", "1.00", "0.50"] for line in caplog.messages)
 
 
 def test_codes_looked_up_by_name_are_not_passed_off_as_read_back(run, monkeypatch):
@@ -182,7 +188,8 @@ def test_codes_looked_up_by_name_are_not_passed_off_as_read_back(run, monkeypatc
     monkeypatch.setattr(tiny_runs, "resolve", precomputed)
     metrics, _ = run(make_table(8, 2), make_table(6, 1))
     assert metrics["code_correlation"] is None
-    assert metrics["code_amplitude"] is None
+    assert metrics["code_slope"] is None
+    assert metrics["openings"] is None
 
 
 def test_a_driver_is_not_brought_to_a_spread_that_nobody_knows(run, person):
@@ -191,7 +198,7 @@ def test_a_driver_is_not_brought_to_a_spread_that_nobody_knows(run, person):
     imported = dataclasses.replace(person, normalizer=raw)
     tables = make_table(8, 2), make_table(6, 1)
     with pytest.raises(errors.ConfigError, match=r'imported.*driver_statistics="pairs"'):
-        run(*tables, driven=imported)
+        run(*tables, driven=imported, driver_statistics="driver")
     metrics, _ = run(*tables, driven=imported, driver_statistics="pairs")
     assert metrics["frames"] == 6
 

@@ -1,9 +1,9 @@
-"""What the tasks refuse before they begin, and how drivers are brought to an avatar's spread."""
+"""What the tasks refuse before they begin, and what an avatar takes as codes."""
 
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import avatar, command_line, evaluate, experiment, experiment_config
+from ganavatar_jax.apps import avatar, command_line, experiment
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.training import mapping_step
@@ -19,20 +19,6 @@ def test_coefficients_an_estimator_does_not_read_are_refused_with_the_option():
     experiment.refuse_unread((), ("b",), config)
     with pytest.raises(errors.ConfigError, match=r"'deep3dface'.*got jawOpen.*coefficients="):
         experiment.refuse_unread(("jawOpen",), ("expression_0", "expression_1"), config)
-
-
-def test_a_gain_divides_the_spread_of_the_driver():
-    mean, spread = evaluate.driver_statistics(_CODES, experiment_config.EvaluationConfig())
-    np.testing.assert_allclose(mean, [0.5, 2.0])
-    options = experiment_config.EvaluationConfig(driver_gain=2.0)
-    same_mean, half = evaluate.driver_statistics(_CODES, options)
-    np.testing.assert_allclose(same_mean, mean)
-    np.testing.assert_allclose(half, spread / 2)
-
-
-def test_codes_of_the_avatars_own_estimator_stay_as_they_are():
-    options = experiment_config.EvaluationConfig(driver_statistics="pairs", driver_gain=2.0)
-    assert evaluate.driver_statistics(_CODES, options) is None
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +64,6 @@ def test_codes_of_frames_without_a_face_are_refused(person):
 def test_codes_of_another_width_are_refused_by_name(person):
     with pytest.raises(ValueError, match=r"jawOpen, eyeBlinkLeft; got \(1, 52\)"):
         person.encode(np.zeros((1, 52), np.float32))
-
-
-@pytest.mark.parametrize("gain", [0.0, -1.0, 5.0])
-def test_a_gain_that_cannot_be_meant_is_refused(gain):
-    with pytest.raises(ValueError, match="driver_gain"):
-        experiment_config.EvaluationConfig(driver_gain=gain)
 
 
 @pytest.mark.parametrize("shape", [(1,), (2, 3), (52,)])

@@ -8,6 +8,7 @@ import pytest
 from ganavatar_jax.apps import avatar, experiment_config, make_frontals
 from ganavatar_jax.core import errors, images
 from ganavatar_jax.data.builders import expression_pairs
+from ganavatar_jax.faces import turned_readings
 from ganavatar_jax.models import generator
 from ganavatar_jax.runs import run_dir
 from helpers import compiled, tiny_gan, tiny_runs
@@ -53,7 +54,8 @@ def make(monkeypatch, tmp_path, variables):
         estimator = tiny_runs.FakeEstimator(NAMES, read)
         monkeypatch.setattr(make_frontals.estimators, "make_estimator", lambda _: estimator)
         resolved = tiny_runs.resolve(
-            frontal={"latents": "prior"} | options, mapping={"coefficients": ()}
+            frontal={"latents": "prior", "rare": 0, "turned": 0} | options,
+            mapping={"coefficients": ()},
         )
         opened = run_dir.RunDir(tmp_path / "run")
         make_frontals.make(resolved, opened)
@@ -104,6 +106,35 @@ def test_renders_that_cannot_be_read_are_left_out_and_counted(make):
     assert joined(pairs, "seed").tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10, 11]
     assert pairs["validation"]["seed"].tolist() == [9, 10, 11]
     assert np.isfinite(joined(pairs, "code")).all()
+
+
+def test_rare_pairs_are_rendered_from_w_and_only_trained_on(make, variables):
+    plain, pairs, _ = make(count=20, batch_size=4)
+    info, more, asked = make(count=20, batch_size=4, rare=6, unread={22})
+    assert (plain["rare"], info["rare"]) == (0, 5)
+    assert asked[20:] == [f"{seed:05d}" for seed in range(20, 26)]
+    np.testing.assert_array_equal(more["validation"]["w"], pairs["validation"]["w"])
+    rare = {k: v[-5:] for k, v in more["train"].items() if isinstance(v, np.ndarray)}
+    assert rare["seed"].tolist() == [20, 21, 23, 24, 25]
+    label = jnp.tile(jnp.asarray(more["train"]["metadata"]["label25"], jnp.float32)[None], (5, 1))
+    ws = generator.broadcast(jnp.asarray(rare["w"]), CONFIG)
+    out = jax.jit(lambda: generator.synthesize(variables, ws, label, CONFIG))()
+    again = images.to_u8(np.asarray(out.image)).astype(int)
+    assert np.abs(again - rare["image"]).max() <= 1
+    assert np.abs(rare["w"][:, None] - pairs["train"]["w"][None]).max(axis=-1).min() > 1e-5
+
+
+def test_what_turning_does_is_learnt_from_the_capture_s_own_views(make, monkeypatch, caplog):
+    monkeypatch.setattr(make_frontals, "_MIN_TURNED", 4)
+    _, pairs, asked = make(count=12, batch_size=4, turned=6)
+    assert len(asked) == 18
+    found = turned_readings.from_dict(pairs["train"]["metadata"]["turned"])
+    assert found.names == NAMES
+    assert np.abs(found.offset).max() > 0
+    monkeypatch.setattr(make_frontals, "_MIN_TURNED", 50)
+    _, pairs, _ = make(count=12, batch_size=4, turned=6)
+    assert "turned" not in pairs["train"]["metadata"]
+    assert "too few to learn from" in caplog.text
 
 
 def test_too_few_readable_renders_are_told_in_one_line(make, tmp_path):

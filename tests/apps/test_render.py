@@ -7,7 +7,7 @@ import pytest
 
 from ganavatar_jax.apps import experiment_config, render
 from ganavatar_jax.core import errors
-from ganavatar_jax.faces import normalization
+from ganavatar_jax.faces import normalization, weight_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.runs import run_dir
 from helpers import compiled, tiny_gan, tiny_runs
@@ -31,25 +31,50 @@ def persons():
     }
 
 
-@pytest.mark.parametrize("kind", ["standardize", "none"])
-def test_steps_are_spreads_of_the_pairs_around_their_mean(persons, kind):
-    codes = render.sheet_codes(persons[kind], [1], STEPS)
-    mean, std = CODES.mean(axis=0), CODES.std(axis=0)
-    np.testing.assert_allclose(codes[:, 0], mean[0], rtol=1e-5)
-    np.testing.assert_allclose(codes[:, 1], mean[1] + STEPS * std[1], rtol=1e-4)
+def test_coefficients_are_pushed_from_the_face_at_rest(persons):
+    rest = np.percentile(CODES, 25, axis=0)
+    unit = np.array([0.7, 0.2])
+    for kind in ("standardize", "none"):
+        codes = render.sheet_codes(persons[kind], [1], STEPS, unit=unit)
+        np.testing.assert_allclose(codes[:, 0], rest[0], rtol=1e-5)
+        np.testing.assert_allclose(codes[:, 1], rest[1] + STEPS * 0.2, rtol=1e-4)
+    codes = render.sheet_codes(persons["imported"], [1], STEPS, unit=np.ones(2))
+    np.testing.assert_allclose(codes, np.column_stack([0 * STEPS, STEPS]))
 
 
-def test_weights_stay_above_zero_and_signed_coefficients_do_not(persons):
-    codes = render.sheet_codes(persons["standardize"], [0, 1], STEPS)
-    assert codes[0, 0] == 0.0
-    assert codes[0, 1] < -5.0
-
-
-def test_an_imported_mapping_starts_at_zero_and_steps_by_one(persons):
-    codes = render.sheet_codes(persons["imported"], [1], STEPS)
-    np.testing.assert_allclose(codes[:, 1], STEPS)
-    np.testing.assert_allclose(codes[:, 0], 0.0)
-    assert persons["imported"].code_std is None
+@pytest.mark.parametrize(
+    ("names", "captions", "step"),
+    [
+        (("jawOpen", "eyeBlinkLeft"), ("0.00", "1.00"), "slope"),
+        (NAMES, ("-2.5 std", "+2.5 std"), "spread"),
+    ],
+)
+def test_the_sheet_goes_from_no_weight_to_full_weight_where_a_table_knows(
+    persons, monkeypatch, names, captions, step
+):
+    """Its last column is weight 1, in the units of the avatar's codes."""
+    person = dataclasses.replace(
+        persons["standardize"],
+        normalizer=dataclasses.replace(persons["standardize"].normalizer, names=names),
+    )
+    asked, sheets = [], []
+    monkeypatch.setattr(
+        type(person), "encode", lambda self, codes, **_: asked.append(codes) or codes
+    )
+    monkeypatch.setattr(
+        type(person), "render", lambda self, w, _: np.zeros((len(w), 8, 8, 3), np.uint8)
+    )
+    draw = render.media.contact_sheet
+    monkeypatch.setattr(
+        render.media, "contact_sheet", lambda p, **o: sheets.append(list(p)) or draw(p, **o)
+    )
+    render.make_expression_sheet(person, tiny_runs.resolve())
+    assert (sheets[0][0], sheets[0][-1]) == captions
+    moved = np.stack([codes[-1] for codes in asked]) - person.neutral_code
+    if step == "slope":
+        np.testing.assert_allclose(moved.max(), weight_table.load().of(names).max(), atol=1e-5)
+    else:
+        np.testing.assert_allclose(moved.max(), 2.5 * CODES.std(axis=0).max(), rtol=1e-4)
 
 
 def test_the_turntable_starts_at_the_frontal_camera():
@@ -79,7 +104,9 @@ def test_a_split_without_codes_is_told(persons, monkeypatch, tmp_path):
     monkeypatch.setattr(render.frame_table, "load_split", lambda *_, **__: table)
     tiny_runs.without_earlier_stages(monkeypatch, render)
     with pytest.raises(errors.DataFormatError, match="held-out frame with a code; got none"):
-        render.render(tiny_runs.resolve(), run_dir.RunDir(tmp_path / "run"))
+        render.render(
+            tiny_runs.resolve(evaluation={"codes": "dataset"}), run_dir.RunDir(tmp_path / "run")
+        )
 
 
 def test_views_are_named_by_the_side_they_are_seen_from():

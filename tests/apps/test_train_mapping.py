@@ -11,7 +11,7 @@ from ganavatar_jax.apps import avatar, train_mapping
 from ganavatar_jax.core import errors, portable
 from ganavatar_jax.data.builders import expression_pairs
 from ganavatar_jax.faces import normalization
-from ganavatar_jax.models import expression_mapping
+from ganavatar_jax.models import expression_mapping, expression_mapping_config
 from ganavatar_jax.runs import run_dir
 from ganavatar_jax.training import mapping_config, mapping_step
 from helpers import compiled, tiny_gan, tiny_runs
@@ -68,6 +68,7 @@ def train(monkeypatch, tmp_path):
             "batch_size": 8,
             "latent_lr": 1e-2,
             "code_noise": 0.0,
+            "invert": False,
             "validate_every": 100,
         } | options
         resolved = tiny_runs.resolve(mapping=options)
@@ -99,21 +100,53 @@ def test_a_linear_relation_is_learnt_from_coefficients_chosen_by_name(train, nor
 def test_mean_and_spread_of_the_pairs_are_stored_whatever_the_map(train, normalization_kind):
     _, person, metadata = train(normalization=normalization_kind, latent_steps=1)
     codes = select(make_pairs(60, 0)["code"])
-    np.testing.assert_allclose(person.neutral_code, codes.mean(axis=0), rtol=1e-5)
+    mean = person.normalizer.require_statistics().mean
+    np.testing.assert_allclose(mean, codes.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(person.neutral_code, np.percentile(codes, 25, axis=0), rtol=1e-5)
     np.testing.assert_allclose(person.code_std, codes.std(axis=0), rtol=1e-4)
     assert set(metadata["normalizer"]) >= {"code_mean", "code_std", "normalized_std"}
     # A driver of its own mean and spread becomes the pairs'.
     driver = (codes - codes.mean(axis=0)) * [0.1, 4.0] - 3.0
     restated = person.encode(driver, statistics=(driver.mean(axis=0), driver.std(axis=0)))
     np.testing.assert_allclose(restated, person.encode(codes), atol=1e-3)
-    far = person.neutral_code + 30 * person.code_std
+    far = mean + 30 * person.code_std
     cut = person.normalizer.limit(np.asarray(person.normalizer.apply(far[None])), 3.0)
     edge = cut @ person.normalizer.backward + person.normalizer.mean
     np.testing.assert_allclose(person.encode(far[None]), person.encode(edge), atol=1e-4)
-    within = np.abs((edge - person.neutral_code) / person.code_std).max()
+    within = np.abs((edge - mean) / person.code_std).max()
     assert within < 3.001 if normalization_kind != "pca" else within < 3.0 * np.sqrt(2) + 1e-3
     near = person.encode(codes[:1], limit=3.0)
     np.testing.assert_allclose(near, person.encode(codes[:1], limit=None), atol=1e-6)
+
+
+def slopes(person, codes, w):
+    """How far w moves along its own directions for what is asked."""
+    spread = codes - codes.mean(axis=0)
+    true = np.linalg.lstsq(spread, w - w.mean(axis=0), rcond=None)[0]
+    asked = person.encode(codes, limit=None)
+    told = np.linalg.lstsq(spread, asked - asked.mean(axis=0), rcond=None)[0]
+    return np.sum(told * true, axis=1) / np.sum(true * true, axis=1)
+
+
+def test_noisy_codes_are_answered_in_full_where_the_map_is_inverted(train, monkeypatch):
+    clean, make = make_pairs(400, 3), make_pairs
+
+    def noisy(count, seed):
+        pairs = make(count, seed)
+        noise = np.random.default_rng(seed + 50).normal(size=pairs["code"].shape)
+        return pairs | {"code": (pairs["code"] + 0.8 * SPREAD * noise).astype(np.float32)}
+
+    monkeypatch.setitem(globals(), "make_pairs", noisy)
+    _, diluted, _ = train(name="a", latent_steps=600)
+    _, inverted, _ = train(name="b", latent_steps=0, steps=1, lr=1e-9, invert=True)
+    assert slopes(diluted, select(clean["code"]), clean["w"]).max() < 0.8
+    found = slopes(inverted, select(clean["code"]), clean["w"])
+    np.testing.assert_allclose(found, 1.0, atol=0.2)
+
+
+def test_a_network_too_narrow_to_be_inverted_is_told(train):
+    with pytest.raises(errors.ConfigError, match="invert: a network of 3 units.*network.width"):
+        train(invert=True, network={"width": 3})
 
 
 def test_every_held_out_pair_counts_once(train):
@@ -212,6 +245,13 @@ def test_coefficients_that_were_not_read_are_refused(train):
         ({"latent_steps": 0, "steps": 0}, "one of them at least 1"),
         ({"steps": -1}, "must not be negative"),
         ({"code_noise": -0.1}, "code_noise"),
+        (
+            {
+                "invert": True,
+                "network": expression_mapping_config.ExpressionMappingConfig(hidden_layers=0),
+            },
+            "hidden layer",
+        ),
     ],
 )
 def test_options_that_train_nothing_are_refused(options, message):

@@ -61,7 +61,8 @@ def test_batches_hold_frames_with_their_own_cameras(take):
         assert (batch["image"].dtype, batch["image"].shape) == (np.uint8, (4, 16, 16, 3))
         assert (batch["label25"].dtype, batch["label25"].shape) == (np.float32, (4, 25))
         assert (batch["index"].dtype, batch["index"].shape) == (np.int32, (4,))
-        for image, label25, index in zip(*batch.values(), strict=True):
+        np.testing.assert_array_equal(batch["number"], batch["index"])  # no mirror images
+        for image, label25, index, _ in zip(*batch.values(), strict=True):
             np.testing.assert_array_equal(image, captures.image(int(index)))
             np.testing.assert_allclose(label25, captures.label(int(index)), atol=1e-6)
 
@@ -184,7 +185,7 @@ def test_mirrored_batches_bring_no_codes_so_that_none_can_be_wrong(take, dataset
     table = frame_table.load_split(dataset_dir, "train")
     assert table.expression_names == captures.NAMES  # two of which have sides
     for batch in take(6, mirror=True):
-        assert set(batch) == {"image", "label25", "index"}
+        assert set(batch) == {"image", "label25", "index", "number"}
     # What is fitted to codes (`face_fit="codes"`) sees the frames as they are.
     np.testing.assert_array_equal(table.image, [captures.image(i) for i in range(FRAMES)])
     np.testing.assert_allclose(table.expression[:, 0], np.arange(FRAMES) / 10, atol=1e-6)
@@ -193,10 +194,11 @@ def test_mirrored_batches_bring_no_codes_so_that_none_can_be_wrong(take, dataset
 def test_mirrored_epochs_hold_every_frame_both_ways(take):
     kinds = {}
     for batch in take(2 * FRAMES // 4, mirror=True):
-        for image, label25, index in zip(*batch.values(), strict=True):
+        for image, label25, index, number in zip(*batch.values(), strict=True):
             plain = captures.image(int(index))
             label = np.array(captures.label(int(index)), np.float32)
             mirrored = np.array_equal(image, plain[:, ::-1])
+            assert number == index + mirrored * FRAMES
             expected = canonicalize.mirror_label25(label) if mirrored else label
             np.testing.assert_array_equal(image, plain[:, ::-1] if mirrored else plain)
             np.testing.assert_allclose(label25, expected, atol=1e-6)

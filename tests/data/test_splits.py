@@ -58,6 +58,17 @@ def test_trailing_frames_are_held_out(options, first_test):
     )
 
 
+def test_blocks_are_held_out_over_the_recording_with_a_guard():
+    options = {"policy": "blocks", "test_fraction": 0.1, "test_blocks": 2, "guard_frames": 3}
+    train, test = split(capture(100), **options)
+    assert test == [*range(45, 50), *range(95, 100)]
+    assert train == [*range(42), *range(53, 92)]
+    # What meta.json holds out is neither trained on nor a block.
+    train, test = split(capture(100, assigned=True), **options)
+    assert not {index for index in train + test if index % 5 == 0}
+    assert len(test) == 8
+
+
 def test_whole_sequences_are_held_out():
     source = capture(sequences=("a", "b", "c", "d"))
     train, test = split(source, policy="sequences", test_sequences=("b", "d"))

@@ -39,30 +39,30 @@ def test_scale_and_sign_give_plus_and_minus_one(codes):
     np.testing.assert_allclose([result["jaw"], result["smile"]], [1.0, -1.0], rtol=1e-12)
 
 
-def test_amplitude_tells_what_correlation_does_not():
+def test_slope_and_range_tell_what_correlation_does_not():
     rng = np.random.default_rng(0)
     driving = rng.normal(size=(400, 3)) * [1.0, 0.3, 0.0] + 0.5
-    noise = rng.normal(size=400)
-    noise -= noise.mean() + driving[:, 1] * np.mean(noise * driving[:, 1])
-    read_back = np.stack([0.25 * driving[:, 0] - 3.0, driving[:, 1] + noise, noise], axis=1)
+    read_back = np.stack([0.25 * driving[:, 0] - 3.0, driving[:, 1] + rng.normal(size=400),
+                          rng.normal(size=400)], axis=1)  # fmt: skip
     used = np.arange(400) % 4 != 0
     spoiled = np.where(used[:, None], read_back, np.nan)
-    result = expression.code_amplitude(driving, spoiled, used, NAMES)
-    assert result["jaw"] == pytest.approx({"spread_ratio": 0.25, "slope": 0.25})
-    r = expression.code_correlation(driving, spoiled, used, NAMES)
+    slope = expression.code_slope(driving, spoiled, used, NAMES)
+    assert slope["jaw"] == pytest.approx(0.25)
     asked, found = driving[used, 1], read_back[used, 1]
-    assert result["smile"]["spread_ratio"] == pytest.approx(found.std() / asked.std())
-    assert result["smile"]["slope"] == pytest.approx(np.polyfit(asked, found, 1)[0])
-    assert result["smile"]["slope"] == pytest.approx(r["smile"] * result["smile"]["spread_ratio"])
-    assert result["still"] is None
-    stiff = expression.code_amplitude(driving, 0.0 * driving, used, NAMES)
-    assert stiff["jaw"] == {"spread_ratio": 0.0, "slope": 0.0}  # r is not defined there
+    assert slope["smile"] == pytest.approx(np.polyfit(asked, found, 1)[0])
+    assert slope["still"] is None
+    # r is not defined where nothing moves, the slope is
+    assert expression.code_slope(driving, 0.0 * driving, used, NAMES)["jaw"] == 0.0
+    ends = expression.code_range(driving, spoiled, used, NAMES)
+    low, high = np.percentile(driving[used, 0], [2, 98])
+    assert ends["jaw"]["asked"] == pytest.approx([low, high])
+    assert ends["jaw"]["read_back"] == pytest.approx([0.25 * low - 3.0, 0.25 * high - 3.0])
 
 
 def test_too_few_frames_give_none(codes):
     used = np.arange(50) < 2
-    assert set(expression.code_amplitude(*codes, used, NAMES).values()) == {None}
-    assert set(expression.code_correlation(*codes, used, NAMES).values()) == {None}
+    for measure in (expression.code_slope, expression.code_range, expression.code_correlation):
+        assert set(measure(*codes, used, NAMES).values()) == {None}
 
 
 def test_tables_that_do_not_fit_are_refused(codes):

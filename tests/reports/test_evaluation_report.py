@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganavatar_jax.faces import estimation
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.metrics import frechet, inception, lpips
-from ganavatar_jax.reports import evaluation_report
+from ganavatar_jax.reports import evaluation_report, obedience
 from helpers import lazy_images
 
 FRAMES = 7
@@ -39,10 +40,18 @@ def held_out():
         ours_u8=ours.astype(np.uint8),
         frame_ids=[f"{100 + i}" for i in range(FRAMES)],
         label25=np.stack([label(yaw) for yaw in (0, 10, -20, 30, 0, 40, -80)]),
-        codes_driving=codes,
-        codes_read_back=(read_back, np.arange(FRAMES) != 4),
-        code_names=NAMES,
+        codes=obedience.Codes(
+            NAMES,
+            readings(codes, openings_px=codes[:, [0, 0, 1]] * 3.0),
+            readings(read_back, openings_px=read_back[:, [0, 0, 1]] * 4.0),
+            stored=1.0 - codes,
+        ),
     )
+
+
+def readings(codes, *, openings_px):
+    found = np.arange(FRAMES) != 4
+    return estimation.Readings(codes, np.ones(FRAMES), found, openings_px)
 
 
 @pytest.fixture(scope="module")
@@ -142,23 +151,56 @@ def test_code_correlation_uses_frontal_frames_with_a_face_only(report):
     assert metrics["protocol"]["metrics"]["code_frames"] == 4
 
 
-def test_amplitude_is_over_the_same_frames_and_printed(report):
+def test_obedience_is_over_the_same_frames_and_printed(report):
     metrics = report[1]
-    expected = {"spread_ratio": 0.5, "slope": 0.5}
-    assert metrics["code_amplitude"]["jawOpen"] == pytest.approx(expected)
-    assert metrics["code_amplitude"]["blink"] is None
-    assert metrics["code_amplitude_both_sides"] == {}
-    lines = evaluation_report.describe_codes(metrics)
-    assert [line.split() for line in lines[1:]] == [
-        ["jawOpen", "1.00", "0.50", "0.50"],
-        ["blink", "-", "-", "-"],
+    assert metrics["code_slope"] == {"jawOpen": pytest.approx(0.5), "blink": None}
+    assert metrics["code_slope_both_sides"] == {}
+    ends = metrics["code_range"]["jawOpen"]
+    assert ends["read_back"] == pytest.approx([0.5 * end for end in ends["asked"]])
+    # The capture's own codes go the other way.
+    assert metrics["code_correlation_stored"]["jawOpen"] == pytest.approx(-1.0)
+    lids, mouth = metrics["openings"]["lids"], metrics["openings"]["mouth"]
+    assert lids["slope"] == pytest.approx(0.5 * 4.0 / 3.0)
+    assert lids["correlation"] == pytest.approx(1.0)
+    assert lids["render_px"] == pytest.approx(lids["truth_px"] * 0.5 * 4.0 / 3.0)
+    assert mouth["correlation"] is None
+    lines = obedience.describe(metrics)
+    assert [line.split() for line in lines[1:4]] == [
+        ["jawOpen", "1.00", "0.50"],
+        ["blink", "-", "-"],
+        ["lidLeft", "opening", "1.00", "0.67"],
     ]
 
 
+def test_heads_are_measured_without_what_lies_outside(held_out, baselines, report, tmp_path):
+    assert report[1]["head"] is None  # no mattes
+    alpha = np.zeros(held_out.truth_u8.shape[:3], np.uint8)
+    alpha[:, 2:, 3:9] = 255
+    alpha[3] = 0  # no head: does not count
+    metrics = evaluation_report.write_report(
+        tmp_path,
+        dataclasses.replace(held_out, alpha=alpha),
+        baselines=baselines,
+        protocol={},
+        fps=25.0,
+        lpips_params={},
+    )
+    head = metrics["head"]
+    assert list(head) == ["ours", *baselines]
+    assert {frozenset(values) for values in head.values()} == {frozenset(metrics["ours"])}
+    # At 16 pixels and these cameras the torso begins in the 15th row, if at all.
+    squares = np.square((held_out.truth_u8 / 255.0 - held_out.ours_u8 / 255.0)[:, 2:14, 3:9])
+    outside = np.delete(squares.mean(axis=(1, 2, 3)), 3).mean()
+    assert head["ours"]["l2"] == pytest.approx(outside, rel=0.05)
+
+
 def test_a_code_that_is_not_a_number_does_not_count(held_out, tmp_path):
-    codes = held_out.codes_driving.copy()
+    codes = held_out.codes.of_frames.codes.copy()
     codes[0] = np.nan
-    broken = dataclasses.replace(held_out, codes_driving=codes)
+    of_frames = held_out.codes.of_frames._replace(codes=codes)
+    broken = dataclasses.replace(
+        held_out, codes=dataclasses.replace(held_out.codes, of_frames=of_frames)
+    )
     metrics = evaluation_report.write_report(
         tmp_path, broken, baselines={}, protocol={}, fps=25.0, lpips_params={}
     )
@@ -233,7 +275,7 @@ def test_pictures_and_video_are_large_enough_to_see(report):
 
 def test_a_second_report_replaces_the_first_and_leaves_no_other_files(report, held_out, baselines):
     folder, _ = report
-    without_codes = dataclasses.replace(held_out, codes_read_back=None)
+    without_codes = dataclasses.replace(held_out, codes=None)
     metrics = evaluation_report.write_report(
         folder, without_codes, baselines={}, protocol={}, fps=25.0, lpips_params={}
     )

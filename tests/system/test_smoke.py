@@ -79,8 +79,10 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert set(metrics) == {
         *("ours", "mean_image", "nearest_frame"),
-        *("regions", "code_correlation", "code_correlation_both_sides", "frames", "protocol"),
-        *("code_amplitude", "code_amplitude_both_sides", "alexnet_frechet_distance"),
+        *("head", "regions", "openings", "alexnet_frechet_distance", "frames", "protocol"),
+        *(f"code_{name}" for name in ("correlation", "slope", "range", "correlation_stored")),
+        *(f"code_{name}_both_sides" for name in ("correlation", "slope", "range")),
+        "code_correlation_stored_both_sides",
     }
     for candidate in ("ours", "mean_image", "nearest_frame"):
         values = metrics[candidate]
@@ -92,7 +94,8 @@ def test_the_evaluation_has_every_number_of_its_schema(workdir):
     assert set(metrics["regions"]) == {"mouth", "eyes"}
     assert "jawOpen" in metrics["code_correlation"]
     assert all(r is None or -1.0 <= r <= 1.0 for r in metrics["code_correlation"].values())
-    assert metrics["code_amplitude"].keys() == metrics["code_correlation"].keys()
+    assert metrics["code_slope"].keys() == metrics["code_correlation"].keys()
+    assert set(metrics["head"]) == {"ours", "mean_image", "nearest_frame"}
     assert metrics["alexnet_frechet_distance"]["ours"] > 0.0
     assert metrics["protocol"]["estimator"] == "mediapipe"
 

@@ -13,7 +13,15 @@ import pytest
 
 from ganavatar_jax.core import errors, rng, trees
 from ganavatar_jax.runs import progress
-from ganavatar_jax.training import faults, gan_config, gan_step, loop, parallel, step_inputs
+from ganavatar_jax.training import (
+    drawn_cameras,
+    faults,
+    gan_config,
+    gan_step,
+    loop,
+    parallel,
+    step_inputs,
+)
 from helpers import compiled, tiny_gan
 
 _LABELS = tiny_gan.make_batch(7)["label25"]
@@ -175,7 +183,7 @@ def test_the_rate_of_the_reconstruction_rises_and_falls_to_its_last_part():
 
 def test_cameras_of_generated_images_are_drawn_anew_by_phase_and_iteration():
     def draw(phase="g_main", iteration=5, seed=1):
-        return loop.generator_labels(
+        return drawn_cameras.generator_labels(
             _LABELS, seed=seed, iteration=iteration, phase=phase, batch_size=64
         )
 
@@ -213,7 +221,7 @@ def test_an_iteration_is_its_phases_in_order_with_keys_of_their_own():
             options.gan, current_images=iteration * tiny_gan.BATCH, condition_on_camera=False
         )
         for name in gan_step.phases_due(iteration, options):
-            chosen, rolled = loop.generator_labels(
+            chosen, rolled = drawn_cameras.generator_labels(
                 _LABELS, seed=3, iteration=iteration, phase=name, batch_size=tiny_gan.BATCH
             )
             batch = layout.place_batch(
