@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ganavatar_jax.apps import startup, use_config
-from ganavatar_jax.core import trees
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.geometry import ffhq_camera
@@ -233,6 +232,8 @@ def leave_gone_out(config_json: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       The config without the keys in GONE.
     """
+    from ganavatar_jax.core import trees  # imports JAX, which configs do without
+
     flat = dict(trees.flatten_names(config_json))
     return trees.unflatten_names({key: value for key, value in flat.items() if key not in GONE})
 
@@ -262,7 +263,7 @@ class ExperimentConfig:
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
       wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
-      mirror: Where the run folder is copied to, e.g. gs://bucket/run; "" for nowhere. It is copied
+      mirror: Storage that the run is copied to, e.g. gs://bucket/run; empty for none. It is copied
         after each checkpoint and stage, and fetched from there where it is not on this machine.
     """
 
