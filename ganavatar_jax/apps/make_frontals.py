@@ -132,16 +132,16 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         "rare": len(train["w"]) - split,
         "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
     }
-    _show(opened, {"frontals": frames, "rare": train["image"][split:]})
+    _save_sheets(opened, {"frontals": frames, "rare": train["image"][split:]})
     completeness.finish(begun, resolved, opened, info)
 
 
-def _show(opened: run_dir.RunDir, sheets: dict[str, np.ndarray]) -> None:
-    """Draws some of each kind of pair; nothing of kinds that there are none of."""
-    for name, frames in sheets.items():
-        if len(frames):
-            path = opened.folder("samples", "frontals") / f"{name}.png"
-            media.save_png(path, media.tile_sheet(frames[:64], columns=8))
+def _save_sheets(opened: run_dir.RunDir, shown: dict[str, np.ndarray]) -> None:
+    """Draws the first pictures of each kind."""
+    for name, images_u8 in shown.items():
+        if len(images_u8):
+            sheet = media.tile_sheet(images_u8[:64], columns=8)
+            media.save_png(opened.folder("samples", "frontals") / f"{name}.png", sheet)
 
 
 def _add_rare(

@@ -54,17 +54,17 @@ def load() -> WeightTable:
     asset = importlib.resources.files("ganavatar_jax") / "assets" / _ASSET
     try:
         content = text_files.parse_json(asset.read_text("utf-8"))
-        known = {str(key): content[key] for key in ("format", "slopes", "provenance")}
-        slopes = {str(name): float(slope) for name, slope in known["slopes"].items()}
+        table = _parse(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(error) from error
-    if known["format"] != FORMAT:
-        raise _damaged(known["format"])
-    return WeightTable(slopes, known["provenance"])
+        raise errors.DataFormatError(
+            f'{_ASSET}: expected a table of the format "{FORMAT}"; got {error}. Install the '
+            "package again."
+        ) from error
+    return table
 
 
-def _damaged(found: object) -> errors.DataFormatError:
-    return errors.DataFormatError(
-        f'{_ASSET}: expected a table of the format "{FORMAT}"; got {found!r}. Install the package '
-        "again."
-    )
+def _parse(content: Any) -> WeightTable:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}")
+    slopes = {str(name): float(slope) for name, slope in content["slopes"].items()}
+    return WeightTable(slopes, dict(content["provenance"]))
