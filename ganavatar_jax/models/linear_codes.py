@@ -71,7 +71,8 @@ def fit(w: Float[np.ndarray, "n d"], codes: Float[np.ndarray, "n e"]) -> LinearC
     """
     if len(w) < 2:
         raise ValueError(f"expected two pairs or more; got {len(w)} w.")
-    mean_w, mean_code = np.mean(w, axis=0, dtype=np.float64), np.mean(codes, axis=0, dtype=float)
+    w, codes = np.asarray(w, np.float64), np.asarray(codes, np.float64)
+    mean_w, mean_code = w.mean(axis=0), codes.mean(axis=0)
     spread_w, spread_code = w - mean_w, codes - mean_code
     covariance = spread_w.T @ spread_w / len(w)
     ridge = _RIDGE * np.trace(covariance) / len(covariance) + _MIN_SPREAD**2
