@@ -155,7 +155,6 @@ def main() -> None:
     with open_sides(options) as sides:
         if options.what == ["growth"]:
             report["growth"], lines = bench_growth.measure(sides["ours"], options.rounds)
-            print("\n".join(lines))
         else:
             report["ceilings"] = ceilings = measure_ceilings(sides, options.rounds)
             lines += [f"{k}: {v / 1e9:.1f} G/s" for k, v in ceilings.items()] + ["", HEAD]

@@ -44,7 +44,7 @@ def fit(sizes: list[float], seconds: list[float]) -> float:
 
 
 def measure(side: Any, rounds: int) -> tuple[dict[str, Any], list[str]]:
-    """Measures every series.
+    """Measures every series, and prints its rows as they come.
 
     Args:
       side: A process that runs stages, at size small.
@@ -55,6 +55,7 @@ def measure(side: Any, rounds: int) -> tuple[dict[str, Any], list[str]]:
     """
     found: dict[str, Any] = {}
     lines = ["| what grows | stage | sizes | CPU ms | exponent |", "|---|---|---|---|---|"]
+    print("\n".join(lines))
     for name, (stages, steps) in _SERIES.items():
         for kind in stages:
             times = []
@@ -67,4 +68,5 @@ def measure(side: Any, rounds: int) -> tuple[dict[str, Any], list[str]]:
             found[f"{name}/{kind}"] = {"sizes": sizes, "cpu_s": times, "exponent": exponent}
             cells = [", ".join(f"{s:g}" for s in sizes), ", ".join(f"{1e3 * t:.0f}" for t in times)]
             lines.append(f"| {name} | {kind} | {' | '.join(cells)} | {exponent:.2f} |")
+            print(lines[-1], flush=True)
     return found, lines

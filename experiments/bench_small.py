@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import bench_sides
 import script
@@ -31,6 +31,14 @@ from ganavatar_jax.core import errors
 _POLL_S = 0.05
 
 
+class Mark(NamedTuple):
+    """When a line of the training came: seconds of the command's turns and of its CPU time."""
+
+    active: float
+    cpu: float
+    kimg: float
+
+
 class Command:
     """A command that runs when it is its turn, and the time of its turns."""
 
@@ -38,7 +46,8 @@ class Command:
         folder.mkdir(parents=True)
         self.metrics = folder / "run" / "metrics.jsonl"
         self.log = folder / "log.txt"
-        self.active, self.marks, self.usage = 0.0, [], None
+        self.active, self.usage = 0.0, None
+        self.marks: list[Mark] = []
         base = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
         environment = base | {
             "PYTHONPATH": str(tree),
@@ -93,10 +102,12 @@ class Command:
     def report(self) -> dict[str, Any]:
         """Says what it cost."""
         assert self.usage is not None
-        (first_s, first), (last_s, last) = self.marks[0], self.marks[-1]
+        first, last = self.marks[0], self.marks[-1]
         return {
-            "s_per_kimg": (last_s - first_s) / (last - first),
-            "first_line_s": first_s,
+            "s_per_kimg": (last.active - first.active) / (last.kimg - first.kimg),
+            "cpu_s_per_kimg": (last.cpu - first.cpu) / (last.kimg - first.kimg),
+            "first_line_s": first.active,
+            "first_line_cpu_s": first.cpu,
             "command_s": self.active,
             "user_s": self.usage.ru_utime,
             "system_s": self.usage.ru_stime,
@@ -113,8 +124,10 @@ class Command:
         lines = [json.loads(line) for line in self.metrics.read_text().splitlines(keepends=True)
                  if line.endswith("\n")]  # fmt: skip
         trained = [line["kimg"] for line in lines if line.get("stage") == "train_gan"]
-        if trained and (not self.marks or trained[-1] > self.marks[-1][1]):
-            self.marks.append((now, trained[-1]))
+        if trained and (not self.marks or trained[-1] > self.marks[-1].kimg):
+            fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1]
+            ticks = sum(map(int, fields.split()[11:13]))  # in programs and in the system
+            self.marks.append(Mark(now, ticks / os.sysconf("SC_CLK_TCK"), trained[-1]))
 
 
 def scale(part: float) -> list[str]:
@@ -148,6 +161,7 @@ def compare(tree: pathlib.Path, folder: pathlib.Path, options: Any) -> dict[str,
     cpu = [side["user_s"] + side["system_s"] for side in (before, after)]
     return {
         "ratio_s_per_kimg": before["s_per_kimg"] / after["s_per_kimg"],
+        "ratio_cpu_s_per_kimg": before["cpu_s_per_kimg"] / after["cpu_s_per_kimg"],
         "ratio_command": before["command_s"] / after["command_s"],
         "ratio_command_cpu": cpu[0] / cpu[1],
         "part": options.part,
