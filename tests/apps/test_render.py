@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import experiment_config, render
+from ganavatar_jax.apps import drawing, experiment_config, render
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import normalization, weight_table
 from ganavatar_jax.geometry import cameras
@@ -62,7 +62,11 @@ def test_the_sheet_goes_from_no_weight_to_full_weight_where_a_table_knows(
         type(person), "encode", lambda self, codes, **_: asked.append(codes) or codes
     )
     monkeypatch.setattr(
-        type(person), "render", lambda self, w, _: np.zeros((len(w), 8, 8, 3), np.uint8)
+        type(person),
+        "render",
+        lambda self, w, _: drawing.Rendered(
+            np.zeros((len(w), 8, 8, 3), np.uint8), *np.zeros((2, len(w), 8, 8))
+        ),
     )
     draw = render.media.contact_sheet
     monkeypatch.setattr(
