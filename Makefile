@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 2
+# Further options of a benchmark: make bench-small BENCH=--part=1
+BENCH  ?=
+TORCH_PYTHON ?= $(PY)
 
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
 PY     := $(VENV)/bin/python
@@ -12,7 +15,8 @@ DEV    := $(VENV)/.installed-dev
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-web pictures need-chromium test-pods chaos smoke bench check \
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-web test-pods \
+        pictures need-chromium chaos smoke bench bench-small bench-torch check \
         lock format dist clean
 
 help:  ## list the targets
@@ -92,6 +96,16 @@ pictures: need-chromium $(DEV) runs/quickstart/stages/render.json  ## the pictur
 
 bench: $(DEV)  ## timings of this machine
 	$(PY) -m pytest -m bench -s
+
+bench-small: $(DEV)  ## the quickstart of this tree beside an earlier one's
+	$(PY) -m experiments.bench_small --json=runs/bench/small.json $(BENCH)
+
+# Needs PyTorch, on CPUs at best without its libraries for GPUs; TORCH_PYTHON may be another Python.
+bench-torch: $(DEV)  ## this tree beside plain PyTorch
+	@$(TORCH_PYTHON) -c 'import torch, numpy' || { \
+	  echo "$(TORCH_PYTHON) needs PyTorch and NumPy: pip install 'torch>=2.4' numpy" >&2; exit 1; }
+	$(PY) -m experiments.bench_against_torch --torch_python=$(TORCH_PYTHON) \
+	  --json=runs/bench/torch.json $(BENCH)
 
 check: $(DEV)  ## what CI runs
 	$(VENV)/bin/ruff format --check .

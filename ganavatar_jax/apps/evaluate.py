@@ -137,6 +137,7 @@ def evaluate(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDi
             "stride": config.stride,
             "estimator": resolved.estimator.name,
             "training_frames": len(train.frame_id),
+            "held_out_frames": len(test.frame_id),
             "nearest_frame_by": "camera and code" if own_codes.shape[1] else "camera",
             "inception": config.inception,
         },

@@ -132,16 +132,16 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         "rare": len(train["w"]) - split,
         "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
     }
-    media.save_png(
-        opened.folder("samples", "frontals") / "frontals.png",
-        media.tile_sheet(frames[:64], columns=8),
-    )
-    if info["rare"]:
-        media.save_png(
-            opened.folder("samples", "frontals") / "rare.png",
-            media.tile_sheet(train["image"][split:][:64], columns=8),
-        )
+    _save_sheets(opened, {"frontals": frames, "rare": train["image"][split:]})
     completeness.finish(begun, resolved, opened, info)
+
+
+def _save_sheets(opened: run_dir.RunDir, shown: dict[str, np.ndarray]) -> None:
+    """Draws the first pictures of each kind."""
+    for name, images_u8 in shown.items():
+        if len(images_u8):
+            sheet = media.tile_sheet(images_u8[:64], columns=8)
+            media.save_png(opened.folder("samples", "frontals") / f"{name}.png", sheet)
 
 
 def _add_rare(
@@ -188,7 +188,7 @@ def _compare_turned(
 ) -> turned_readings.TurnedReadings | None:
     """Reads some pairs as the capture's cameras see them; None where few can be read."""
     label25 = frame_table.load_label25(prepare_data.dataset_folder(opened), "train")
-    label25 = label25[turned_readings.angle_deg(label25) <= turned_readings.MAX_ANGLE_DEG]
+    label25 = label25[turned_readings.angle_deg(label25) <= turned_readings.FAR_DEG]
     count = min(resolved.frontal.turned, len(train["w"]))
     if not len(label25) or not count:
         return None
@@ -198,8 +198,9 @@ def _compare_turned(
     frames = _draw(g, train["w"][rows], views, resolved, title="turned")
     readings = _read_codes(estimator, frames, train["seed"][rows])
     found = readings.found
-    if found.sum() < _MIN_TURNED:
-        _LOG.warning("%d faces of turned heads were read, too few to learn from", found.sum())
+    near = found & (turned_readings.angle_deg(views) <= turned_readings.MAX_ANGLE_DEG)
+    if near.sum() < _MIN_TURNED:
+        _LOG.warning("%d faces of turned heads were read, too few to learn from", near.sum())
         return None
     # What w tells of the codes has no noise, which would pass for smaller factors.
     front = linear_codes.fit(train["w"], train["code"]).read(train["w"][rows])

@@ -4,10 +4,12 @@ An estimator reads less of a smile off a turned face, and sees brows move when t
 avatar shows the same face from any side, so that its own renders tell what the estimator makes of
 each: for every coefficient an offset and a factor, polynomials of the camera's angles that are 0
 and 1 in front. With them codes read off frames whose cameras are known become what would be read
-from the front, where the avatar's codes come from.
+from the front, where the avatar's codes come from. Of heads turned further little is read, and what
+is read counts as much as it has been worth on the renders: less and less.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,10 +20,16 @@ from ganavatar_jax.core.arrays import Float
 from ganavatar_jax.faces import coefficients
 from ganavatar_jax.geometry import cameras
 
-MAX_ANGLE_DEG = 45.0  # further to the side readings say little, and the polynomials nothing
+MAX_ANGLE_DEG = 45.0  # further to the side the polynomials say nothing
+FAR_DEG = 75.0  # nor do readings beyond
 _RIDGE = 1e-2  # of standardised terms
+_LEAST_SPREAD = 0.05  # of a term of the camera
 _LEAST_FACTOR = 0.4  # noise is not to be blown up further
-_ARRAYS = ("centre", "offset", "gain")
+_ARRAYS = ("centre", "offset", "gain", "trust")
+# Angles for which what readings are worth is learnt from the renders beyond 35 and beyond 50
+# degrees; up to the first they count in full.
+_TRUST_FROM_DEG, _TRUST_BINS_DEG, _TRUST_DEG = 35.0, (35.0, 50.0, FAR_DEG), (42.5, 60.0)
+_FEWEST = 15  # renders of a bin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +41,14 @@ class TurnedReadings:
       centre: Code around which factors work: the mean from the front.
       offset: What the terms of a camera add.
       gain: What the terms of a camera add to a factor of 1.
+      trust: Share of what is read that is believed at 42.5 and from 60 degrees on.
     """
 
     names: tuple[str, ...]
     centre: Float[np.ndarray, " e"]
     offset: Float[np.ndarray, "5 e"]
     gain: Float[np.ndarray, "5 e"]
+    trust: Float[np.ndarray, "2 e"]
 
     def to_front(
         self, codes: Float[np.ndarray, "f e"], label25: Float[np.ndarray, "f 25"]
@@ -55,7 +65,14 @@ class TurnedReadings:
         terms = _terms(label25)
         factor = np.maximum(1.0 + terms @ self.gain, _LEAST_FACTOR)
         apart = (codes - self.centre - terms @ self.offset) / factor
-        return np.asarray(self.centre + apart, np.float32)
+        return np.asarray(self.centre + apart * self._believed(label25), np.float32)
+
+    def _believed(self, label25: np.ndarray) -> np.ndarray:
+        """Goes from 1 at 35 degrees to what was learnt."""
+        known_deg = (_TRUST_FROM_DEG, *_TRUST_DEG)
+        shares = np.concatenate([np.ones((1, len(self.names))), self.trust])
+        angles = angle_deg(label25)
+        return np.stack([np.interp(angles, known_deg, column) for column in shares.T], axis=1)
 
     def select(self, names: Sequence[str]) -> "TurnedReadings":
         """Keeps some coefficients, in another order."""
@@ -86,19 +103,38 @@ def fit(
 
     Source: ridge regression (Hoerl and Kennard 1970).
     """
-    terms = _terms(label25)
     front, turned = np.asarray(front, np.float64), np.asarray(turned, np.float64)
-    centre, count = front.mean(axis=0), terms.shape[1]
-    solved = []
-    for column in range(len(names)):
-        apart = front[:, column] - centre[column]
-        known = np.concatenate([terms, terms * apart[:, None]], axis=1)
-        unit = known.std(axis=0) + 1e-9
+    angles, centre = angle_deg(label25), front.mean(axis=0)
+    near = angles <= MAX_ANGLE_DEG
+    arrays = centre, *_solve(front[near] - centre, (turned - front)[near], _terms(label25[near]))
+    believed = np.ones((len(_TRUST_DEG), len(names)))
+    blunt = TurnedReadings(tuple(names), *(a.astype(np.float32) for a in (*arrays, believed)))
+    undone = blunt.to_front(turned.astype(np.float32), label25) - centre
+    for row, (low, high) in enumerate(itertools.pairwise(_TRUST_BINS_DEG)):
+        part = (angles >= low) & (angles < high)
+        if part.sum() >= _FEWEST:
+            both = np.mean(undone[part] * (front[part] - centre), axis=0)
+            worth = both / np.maximum(np.mean(np.square(undone[part]), axis=0), 1e-9)
+            believed[row] = np.clip(worth, 0.0, believed[max(row - 1, 0)])
+        elif row:
+            believed[row] = believed[row - 1]
+    return dataclasses.replace(blunt, trust=np.asarray(believed, np.float32))
+
+
+def _solve(
+    apart: np.ndarray, moved: np.ndarray, terms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Regresses what turning moved on a camera's terms, alone and times the code."""
+    count, solved = terms.shape[1], []
+    for column in range(apart.shape[1]):
+        known = np.concatenate([terms, terms * apart[:, column, None]], axis=1)
+        # Cameras that stand all at one height tell nothing of height: not to be blown up.
+        least = _LEAST_SPREAD * np.repeat([1.0, apart[:, column].std() + 1e-6], count)
+        unit = np.maximum(known.std(axis=0), least)
         gram = (known / unit).T @ (known / unit) + _RIDGE * len(known) * np.eye(2 * count)
-        moved = (known / unit).T @ (turned[:, column] - front[:, column])
-        solved.append(np.linalg.solve(gram, moved) / unit)
+        solved.append(np.linalg.solve(gram, (known / unit).T @ moved[:, column]) / unit)
     offset, gain = np.split(np.stack(solved, axis=1), 2)
-    return TurnedReadings(tuple(names), *(a.astype(np.float32) for a in (centre, offset, gain)))
+    return offset, gain
 
 
 def from_dict(values: Mapping[str, Any]) -> TurnedReadings:
@@ -115,20 +151,20 @@ def from_dict(values: Mapping[str, Any]) -> TurnedReadings:
     """
     try:
         names = tuple(str(name) for name in values["names"])
-        centre, offset, gain = (np.asarray(values[a], np.float32) for a in _ARRAYS)
+        arrays = [np.asarray(values[a], np.float32) for a in _ARRAYS]
     except (KeyError, TypeError, ValueError) as error:
         raise errors.DataFormatError(
-            f"readings of turned heads: expected names, centre, offset and gain; got {error!r}. "
-            "Run --task=make_frontals again."
+            "readings of turned heads: expected names, centre, offset, gain and trust; got "
+            f"{error!r}. Run --task=make_frontals again."
         ) from error
-    shapes = centre.shape, offset.shape, gain.shape
-    expected = (len(names),), (_TERMS, len(names)), (_TERMS, len(names))
+    shapes, rows = tuple(a.shape for a in arrays), (_TERMS, _TERMS, len(_TRUST_DEG))
+    expected = ((len(names),), *((count, len(names)) for count in rows))
     if shapes != expected:
         raise errors.DataFormatError(
             f"readings of turned heads: expected arrays of shapes {expected}; got {shapes}. Run "
             "--task=make_frontals again."
         )
-    return TurnedReadings(names, centre, offset, gain)
+    return TurnedReadings(names, *arrays)
 
 
 def angle_deg(label25: Float[np.ndarray, "f 25"]) -> Float[np.ndarray, " f"]:

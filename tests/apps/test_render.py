@@ -1,11 +1,12 @@
 """The render task: a turntable at the avatar's own distance, and expressions in honest steps."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import drawing, experiment_config, render
+from ganavatar_jax.apps import experiment_config, render
 from ganavatar_jax.core import errors
 from ganavatar_jax.faces import normalization, weight_table
 from ganavatar_jax.geometry import cameras
@@ -64,9 +65,7 @@ def test_the_sheet_goes_from_no_weight_to_full_weight_where_a_table_knows(
     monkeypatch.setattr(
         type(person),
         "render",
-        lambda self, w, _: drawing.Rendered(
-            np.zeros((len(w), 8, 8, 3), np.uint8), *np.zeros((2, len(w), 8, 8))
-        ),
+        lambda self, w, _: types.SimpleNamespace(image=np.zeros((len(w), 8, 8, 3), np.uint8)),
     )
     draw = render.media.contact_sheet
     monkeypatch.setattr(

@@ -37,11 +37,23 @@ def test_readings_of_turned_heads_become_those_of_the_front(fitted):
     np.testing.assert_allclose(in_front, FRONT, atol=1e-5)
 
 
+def test_what_is_read_off_heads_turned_far_counts_as_much_as_it_is_worth():
+    yaw = RNG.uniform(-1.2, 1.2, 900)
+    front = RNG.normal(size=(900, 2)) * [0.2, 0.1]
+    noise = np.where(np.abs(yaw[:, None]) > np.radians(50), 0.3, 0.0) * RNG.normal(size=front.shape)
+    found = turned_readings.fit(front, front + noise, tiny_runs.labels(yaw), NAMES)
+    np.testing.assert_allclose(found.trust[0], 1.0, atol=0.05)
+    worth = np.array([0.2, 0.1]) ** 2 / (np.array([0.2, 0.1]) ** 2 + 0.3**2)
+    np.testing.assert_allclose(found.trust[1], worth, atol=0.1)
+    far = found.to_front(front, np.tile(tiny_runs.labels(np.radians([-70.0])), (900, 1)))
+    assert (far.std(axis=0) < 0.6 * front.std(axis=0)).all()
+
+
 def test_beyond_the_limit_heads_count_as_turned_that_far(fitted):
-    far = tiny_runs.labels(np.radians([45.0, 80.0]))
+    far = tiny_runs.labels(np.radians([60.0, 80.0]))
     codes = fitted.to_front(np.tile(FRONT[:1], (2, 1)), far)
     np.testing.assert_allclose(codes[0], codes[1], atol=1e-5)
-    np.testing.assert_allclose(turned_readings.angle_deg(far), [45.0, 80.0], atol=1e-3)
+    np.testing.assert_allclose(turned_readings.angle_deg(far), [60.0, 80.0], atol=1e-3)
 
 
 def test_files_keep_it_and_damaged_ones_are_refused(fitted):
