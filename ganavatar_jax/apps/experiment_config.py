@@ -263,8 +263,9 @@ class ExperimentConfig:
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
       wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
-      mirror: Storage that the run is copied to, such as gs://bucket/run; empty for none. It is copied
-        after each checkpoint and stage, and fetched from there where it is not on this machine.
+      mirror: Storage that the run is copied to, gs://bucket/run for one; empty for none. It is
+        copied after each checkpoint and stage, and fetched from there where it is not on this
+        machine.
     """
 
     data: data_config.DataConfig

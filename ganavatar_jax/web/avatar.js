@@ -66,6 +66,15 @@ export function makeTexels(texels, code, avatar) {
   blendPlanes(texels, avatar.basis, componentWeights(w, avatar.basis));
 }
 
+/** Turns ARKit weights, {arkitName: value}, into a code in the avatar's own units. */
+export function codeFromWeights(weights, { names, neutral, info }) {
+  return names.map((name, index) => {
+    const weight = weights[name];
+    if (weight === undefined) return neutral[index];
+    return info.slopes ? neutral[index] + weight * info.slopes[index] : weight;
+  });
+}
+
 /** Scores a code: up to 1 the avatar has seen its like. */
 export function scoreCode(code, avatar) {
   const unlimited = { ...avatar.map, reach: { data: avatar.map.reach.data.map(() => Infinity) } };
@@ -99,7 +108,7 @@ export class LiveAvatar {
     this.band = { row: 0, rows: 16 };
   }
 
-  /** Sets coefficients by ARKit name; those that are not named stay as they are. */
+  /** Sets coefficients by name, in the avatar's own units; those not named stay as they are. */
   setExpression(values) {
     this.setCode(this.code.map((old, index) => values[this.names[index]] ?? old));
   }
@@ -164,8 +173,7 @@ export class LiveAvatar {
   step(now) {
     for (const listener of this.onFrame) listener(now);
     if (this.getExpressionData) {
-      const values = this.getExpressionData() ?? {};
-      this.setCode(this.names.map((name, index) => values[name] ?? this.avatar.neutral[index]));
+      this.setCode(codeFromWeights(this.getExpressionData() ?? {}, this.avatar));
     }
     if (this.codeChanged || this.viewChanged) {
       this.drawCoarse(now);

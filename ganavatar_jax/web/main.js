@@ -1,7 +1,7 @@
 // Starts the page.
 
 import { CanvasRecorder, saveFile } from "./recorder.js";
-import { LiveAvatar, readAvatar } from "./avatar.js";
+import { LiveAvatar, codeFromWeights, readAvatar } from "./avatar.js";
 import { Player, parseDriving, restate, selectCodes } from "./player.js";
 import { Webcam, loadReader } from "./webcam.js";
 import { followPointers, makeSliders, takeDrops } from "./controls.js";
@@ -98,7 +98,7 @@ class Page {
 
   tick(now) {
     if (this.webcam?.latest) {
-      this.live.setExpression(this.webcam.latest);
+      this.live.setCode(codeFromWeights(this.webcam.latest, this.live.avatar));
     } else if (this.playing) {
       this.live.setCode(this.playing.player.at((now - this.playing.begun) / 1000));
     }
@@ -115,7 +115,10 @@ class Page {
 
   async drop(file) {
     const driving = parseDriving(await file.text());
-    this.driven.raw = selectCodes(driving, this.live.names);
+    const { avatar, names } = this.live;
+    this.driven.raw = driving.areWeights
+      ? driving.frames.map((frame) => codeFromWeights(frame ?? {}, avatar))
+      : selectCodes(driving, names);
     this.driven.timesS = driving.timesS;
     this.adapt();
     this.play();

@@ -5,7 +5,7 @@
  * A list of {arkitName: value}, or {fps, frames: [{arkitName: value}]}, is read, too.
  *
  * @returns {{names: string[], timesS: number[], codes: (number[]|null)[]}} codes of frames without
- *   one are null.
+ *   one are null; of lists also `areWeights` and the `frames` themselves, ARKit weights.
  */
 export function parseDriving(text) {
   let content;
@@ -29,7 +29,7 @@ export function parseDriving(text) {
 function fromList(frames, fps) {
   const names = [...new Set(frames.flatMap((frame) => Object.keys(frame ?? {})))];
   const rows = frames.map((frame) => frame && names.map((name) => Number(frame[name] ?? 0)));
-  return finish(names, rows, fps, undefined);
+  return { ...finish(names, rows, fps, undefined), areWeights: true, frames };
 }
 
 function finish(names, rows, fps, times) {

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganavatar_jax.apps import export_web
+from ganavatar_jax.apps import field_copy
 from ganavatar_jax.core import images
 from ganavatar_jax.geometry import cameras, trajectories
 from helpers import compiled, gles, tiny_gan, tiny_pages, web
@@ -64,10 +64,10 @@ def test_the_shader_draws_what_the_renderer_computes(render, tmp_path):
         side=side,
     )
     planes = jnp.asarray(texels[:, 1:-1, 1:-1][None])
-    copy = export_web.Copy(None, tensors["occupancy"] > 0, info["empty_density"])
+    copy = field_copy.Copy(None, tensors["occupancy"] > 0, info["empty_density"])
     with compiled.quickly():
         raw = compiled.run(
-            export_web.render_copy,
+            field_copy.render_copy,
             dict(person.g),
             person.g_config,
             copy,
