@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 2
+# Further options of a benchmark: make bench-small BENCH=--part=1
+BENCH  ?=
+TORCH_PYTHON ?= $(PY)
 
 PIP    := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input
 PY     := $(VENV)/bin/python
@@ -12,7 +15,8 @@ DEV    := $(VENV)/.installed-dev
 comma  := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-pods chaos smoke bench check \
+.PHONY: help setup setup-dev quickstart test test-parity test-slow test-attack test-captures test-web test-pods \
+        pictures need-chromium chaos smoke bench bench-small bench-torch check \
         lock format dist clean
 
 help:  ## list the targets
@@ -67,14 +71,41 @@ chaos: $(DEV)  ## runs killed at random moments must end the same (an hour)
 test-captures: $(DEV)  ## readers of all layouts, alignment, broken captures
 	$(PYTEST) -m captures
 
+need-chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null || { \
+	  echo "Chromium is missing: apt install chromium libegl1 libgles2 libgl1-mesa-dri" >&2; exit 1; }
+
+test-web: need-chromium $(DEV) runs/quickstart/stages/render.json  ## the quickstart's page in a browser
+	$(PY) -m pytest -m web
+
+runs/quickstart/stages/render.json: | $(CORE)
+	$(MAKE) --no-print-directory quickstart
+
 smoke: $(DEV)  ## every config's :smoke variant through the command line
 	@set -e; for config in configs/*.py; do \
 	  name=$$(basename $$config .py); echo "== $$config:smoke"; \
 	  $(PY) -m ganavatar_jax.main --config=$$config:smoke --workdir=runs/smoke/$$name; \
 	done
 
+pictures: need-chromium $(DEV) runs/quickstart/stages/render.json  ## the pictures of README.md and docs, from the quickstart
+	$(PY) -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart --task=export_web
+	PYTHONPATH=tests $(PY) experiments/page_picture.py runs/quickstart experiments/figures/quickstart_page.png
+	cp runs/quickstart/evaluation/contact_sheet.png experiments/figures/quickstart_contact_sheet.png
+	cp runs/quickstart/samples/render/expressions.png experiments/figures/quickstart_expressions.png
+	cp runs/quickstart/samples/render/all_around.png experiments/figures/quickstart_all_around.png
+
 bench: $(DEV)  ## timings of this machine
 	$(PY) -m pytest -m bench -s
+
+bench-small: $(DEV)  ## the quickstart of this tree beside an earlier one's
+	$(PY) -m experiments.bench_small --json=runs/bench/small.json $(BENCH)
+
+# Needs PyTorch, on CPUs at best without its libraries for GPUs; TORCH_PYTHON may be another Python.
+bench-torch: $(DEV)  ## this tree beside plain PyTorch
+	@$(TORCH_PYTHON) -c 'import torch, numpy' || { \
+	  echo "$(TORCH_PYTHON) needs PyTorch and NumPy: pip install 'torch>=2.4' numpy" >&2; exit 1; }
+	$(PY) -m experiments.bench_against_torch --torch_python=$(TORCH_PYTHON) \
+	  --json=runs/bench/torch.json $(BENCH)
 
 check: $(DEV)  ## what CI runs
 	$(VENV)/bin/ruff format --check .

@@ -61,7 +61,7 @@ def told_by_camera(values: np.ndarray, label25: np.ndarray) -> float:
 def print_psnr(title: str, run: finished_run.Run, w: np.ndarray, table: tuple) -> None:
     """Prints the PSNR of renders: of all frames, and by angle from the front."""
     truth, label25 = table
-    shown = run.avatar.render(w.astype(np.float32), label25)
+    shown = run.avatar.render(w.astype(np.float32), label25).image
     psnr = -10 * np.log10(np.mean(np.square((shown - truth.astype(np.float64)) / 255), (1, 2, 3)))
     centre = label25[:, 3:12:4]
     angle = np.degrees(np.arccos(centre[:, 2] / np.linalg.norm(centre, axis=1)))

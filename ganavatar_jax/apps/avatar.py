@@ -1,7 +1,7 @@
 """The avatar: load a finished run, turn expression codes into w, render from any camera.
 
 avatar = Avatar.load("runs/quickstart")
-frames = avatar.render(avatar.encode(codes), label25)
+image, alpha, depth = avatar.render(avatar.encode(codes), label25)
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ganavatar_jax.apps import completeness, experiment_config, stages, startup, weights
-from ganavatar_jax.core import chunks, errors, images, jax_check, portable
+from ganavatar_jax.apps import completeness, drawing, experiment_config, stages, startup, weights
 from ganavatar_jax.core import config as config_lib
+from ganavatar_jax.core import errors, jax_check, portable
 from ganavatar_jax.core.arrays import Array, Float, UInt8
 from ganavatar_jax.core.readers import json_files
 from ganavatar_jax.faces import normalization, turned_readings
@@ -208,16 +208,18 @@ class Avatar:
         label25: Float[np.ndarray, "..."],
         *,
         batch_size: int = 8,
-    ) -> UInt8[np.ndarray, "f h w 3"]:
+    ) -> drawing.Rendered:
         """Renders frames, deterministically.
+
+        Planes are kept while only the camera moves; a second call compiles nothing.
 
         Args:
           w: One latent a frame, [f, w_dim].
           label25: One camera a frame, [f, 25], or one for all, [25].
-          batch_size: Frames rendered at once.
+          batch_size: Most frames rendered at once.
 
         Returns:
-          Images, 0..255.
+          Images, 0..255, with alpha and depth.
 
         Raises:
           ValueError: w or label25 have another shape, or batch_size is below 1.
@@ -238,11 +240,7 @@ class Avatar:
                 f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
             )
         with jax.default_matmul_precision(self.matmul_precision):
-            return chunks.map_in_chunks(
-                lambda arrays: images.to_u8(self._draw(dict(self.g), *arrays)),
-                (w, label25),
-                chunk=batch_size,
-            )
+            return self._drawer.draw(w, label25, batch_size=batch_size)
 
     def stream(
         self, w: Float[np.ndarray, "f d"], label25: Float[np.ndarray, "f 25"], *, batch_size: int
@@ -255,28 +253,19 @@ class Avatar:
           batch_size: Frames rendered at once.
 
         Yields:
-          Images, 0..255, as `render` returns them; the last batch may be smaller.
+          Images, 0..255, as those of `render`; the last batch may be smaller.
 
         Source: EG3D (Chan et al. 2022).
         """
         for start in range(0, len(w), batch_size):
             # All batches have one size: what fills up the last one is thrown away.
             rows = np.minimum(np.arange(start, start + batch_size), len(w) - 1)
-            yield self.render(w[rows], label25[rows], batch_size=batch_size)[: len(w) - start]
+            batch = self.render(w[rows], label25[rows], batch_size=batch_size)
+            yield batch.image[: len(w) - start]
 
-    @property
-    def _draw(self):
-        if "draw" not in self._compiled:
-
-            @jax.jit
-            def draw(g: dict[str, Any], w: jax.Array, label25: jax.Array) -> jax.Array:
-                ws = generator.broadcast(w, self.g_config)
-                return generator.synthesize(g, ws, label25, self.g_config).image
-
-            self._compiled["draw"] = draw
-        return self._compiled["draw"]
-
-    _compiled: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    @functools.cached_property
+    def _drawer(self) -> drawing.Drawer:
+        return drawing.Drawer(self.g, self.g_config)
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -5,7 +5,8 @@ samples/drive/<name of the source>/   with -2, -3, ... for other sources and opt
   avatar.mp4          the avatar alone; both with the driver's sound, where it has any
   contact_sheet.png   some frames of driven.mp4
   codes.json          the codes as they were read, all coefficients; see faces.precomputed
-  made_from.json      the source and the options; the same command again goes to the same folder
+  range.json          how far each frame lies outside of what the avatar has seen
+  made_from.json      the avatar, the source and the options: the same again goes to the same folder
 """
 
 import itertools
@@ -23,10 +24,13 @@ from ganavatar_jax.apps import (
     drive_sources,
     experiment,
     experiment_config,
+    ranges,
     restating,
+    stages,
+    weights,
 )
 from ganavatar_jax.core import config as config_lib
-from ganavatar_jax.core import files
+from ganavatar_jax.core import files, portable
 from ganavatar_jax.core.arrays import Float, Int, UInt8
 from ganavatar_jax.data.formats import film_sound
 from ganavatar_jax.faces import coefficients, precomputed, regions
@@ -90,7 +94,7 @@ def drive(
     rows, fps = drive_sources.choose_frames(source, config)
     unique, inverse = np.unique(rows, return_inverse=True)
     read = drive_codes.read(source, unique, person.names, resolved.estimator)
-    folder = _claim_folder(opened.folder("samples", "drive"), source, resolved)
+    folder = _claim_folder(opened, source, resolved)
     rate = min(fps, source.fps) if source.in_time else None
     times_s = source.times_s[unique] - source.times_s[unique[0]]
     _save_codes(folder / "codes.json", read, source, resolved, times_s=times_s, fps=rate)
@@ -109,6 +113,7 @@ def drive(
         of_driver=codes[found],
         at_rest=rest,
     )
+    restated = ranges.hold(person, opened, restated, folder=folder, clamp=config.clamp)
     w = person.encode(restated)
     labels = camera_path(config, person.frontal_label25, np.arange(len(rows)) / fps)
     driver = _driver_view(source, rows, read.head)
@@ -158,19 +163,23 @@ def camera_path(
 
 
 def _claim_folder(
-    parent: pathlib.Path,
+    opened: run_dir.RunDir,
     source: drive_sources.Source,
     resolved: experiment_config.ExperimentConfig,
 ) -> pathlib.Path:
-    """Finds or makes the folder of this source and these options; others of its name stay."""
+    """Finds or makes the folder of this avatar, source and options; others of its name stay."""
+    parent = opened.folder("samples", "drive")
     options = config_lib.to_dict(resolved)
     path = pathlib.Path(source.where).absolute()
     status = path.stat()
     made_from = {
         "source": str(path),
         "state": None if path.is_dir() else [status.st_size, status.st_mtime_ns],
-        "driver_statistics": resolved.evaluation.driver_statistics,
-        **{section: options[section] for section in ("drive", "estimator")},
+        **{section: options[section] for section in ("drive", "estimator", "evaluation")},
+        "avatar": {
+            name: portable.identify(stages.export_path(opened, file), thorough=False)
+            for name, file in (("generator", weights.GENERATOR), ("mapping", weights.MAPPING))
+        },
     }
     content = json.dumps(made_from, indent=1, sort_keys=True) + "\n"
     for number in itertools.count(1):

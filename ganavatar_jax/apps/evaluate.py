@@ -169,7 +169,7 @@ def _render(
     batch_size = resolved.evaluation.batch_size
     size = 3 * person.g_config.img_resolution**2 * len(w)
     if size <= resolved.data.cache_limit_mb * 2**20:
-        return person.render(w, label25, batch_size=batch_size)
+        return person.render(w, label25, batch_size=batch_size).image
     batches = person.stream(w, label25, batch_size=batch_size)
     return image_sequences.stack_on_disk(opened.folder("evaluation"), batches)
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ganavatar_jax.apps import startup
+from ganavatar_jax.apps import startup, use_config
 from ganavatar_jax.core import trees
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
@@ -176,6 +176,8 @@ class DriveConfig:
       largest_gain: With driver_statistics="driver", most times a coefficient is amplified when the
         driver's spread is brought to the avatar's own: what a driver hardly moves is noise, not a
         face.
+      clamp: Whether codes unlike those that the avatar has seen are brought back to the nearest of
+        these; range.json tells how far they were.
       camera: "front", "orbit" (all around) or "sway" (from side to side).
       yaw_deg: Turn of the camera to the side, degrees; positive towards the person's left.
       pitch_deg: Lift of the camera, degrees; positive looks down from above.
@@ -192,6 +194,7 @@ class DriveConfig:
     smoothing_s: float = 0.03
     neutral_s: float = 0.0
     largest_gain: float = 2.0
+    clamp: bool = False
     camera: Literal["front", "orbit", "sway"] = "front"
     yaw_deg: float = 0.0
     pitch_deg: float = 0.0
@@ -249,13 +252,17 @@ class ExperimentConfig:
       evaluation: Which codes drive the held-out frames, and what is measured.
       render: Turntable and expression sheet.
       drive: What drives a finished avatar, which part of it, from which camera (--task=drive).
+      novel_view: Cameras around a finished avatar (--task=novel_view).
+      interpolate: From face to face (--task=interpolate).
+      reenact: Whose film a finished avatar shows again (--task=reenact).
+      export_web: The page of a finished avatar (--task=export_web).
+      export_mesh: Its surface (--task=export_mesh).
       devices: Virtual CPU devices, several processes, how networks multiply.
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
       wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
-      mirror: Where the run folder is copied to, e.g. gs://bucket/run; "" for nowhere. It is copied
-        after each checkpoint and stage, and fetched from there where it is not on this machine.
+      mirror: Place the run is copied to and fetched from, e.g. gs://bucket/run; "" for none.
     """
 
     data: data_config.DataConfig
@@ -268,6 +275,19 @@ class ExperimentConfig:
     evaluation: EvaluationConfig
     render: RenderTaskConfig
     drive: DriveConfig = dataclasses.field(default_factory=DriveConfig)
+    novel_view: use_config.NovelViewConfig = dataclasses.field(
+        default_factory=use_config.NovelViewConfig
+    )
+    interpolate: use_config.InterpolateConfig = dataclasses.field(
+        default_factory=use_config.InterpolateConfig
+    )
+    reenact: use_config.ReenactConfig = dataclasses.field(default_factory=use_config.ReenactConfig)
+    export_web: use_config.ExportWebConfig = dataclasses.field(
+        default_factory=use_config.ExportWebConfig
+    )
+    export_mesh: use_config.ExportMeshConfig = dataclasses.field(
+        default_factory=use_config.ExportMeshConfig
+    )
     devices: startup.DevicesConfig = dataclasses.field(default_factory=startup.DevicesConfig)
     parallel: backends.Backend = "jit"
     compile_cache: bool = True

@@ -42,6 +42,14 @@ TASKS = {
         "status:run", "how far a run folder is, and who works in it; needs no --config"
     ),
     "drive": Entry("drive:run", "a finished avatar is driven by another video, pictures or codes"),
+    "novel_view": Entry("novel_view:run", "a finished avatar from given cameras, or all around"),
+    "interpolate": Entry("interpolate:run", "a finished avatar goes from face to face"),
+    "reenact": Entry(
+        "reenact:run", "a finished avatar shows held-out frames, another avatar's too"
+    ),
+    "export": Entry("export_folder:run", "one folder that renders the avatar without this program"),
+    "export_mesh": Entry("export_mesh:run", "the avatar's surface as .ply and .glb"),
+    "export_web": Entry("export_web:run", "a finished avatar as one HTML file for any browser"),
 }
 
 

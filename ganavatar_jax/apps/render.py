@@ -72,7 +72,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     read = resolved.evaluation.codes == "estimate"
     codes = restating.restate(codes, person, resolved, read=read, label25=table.label25[have])
     driven = person.encode(codes[np.arange(config.frames) % len(codes)])
-    turning = person.render(driven, labels)
+    turning = person.render(driven, labels).image
     media.write_video(
         folder / "turntable.mp4",
         (media.upscale(frame, min_side_px=256) for frame in turning),
@@ -80,7 +80,7 @@ def render(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir)
     )
     neutral = np.repeat(person.encode(person.neutral_code[None]), _TURN_VIEWS, axis=0)
     views = labels[np.linspace(0, config.frames, _TURN_VIEWS, endpoint=False).astype(int)]
-    around = person.render(neutral, views)
+    around = person.render(neutral, views).image
     media.save_png(folder / "all_around.png", media.contact_sheet(_side_captions(views, around)))
     media.save_png(folder / "expressions.png", make_expression_sheet(person, resolved))
     completeness.finish(begun, resolved, opened, {"frames": config.frames})
@@ -161,23 +161,37 @@ def make_expression_sheet(
             f"render.coefficients: expected some of {', '.join(person.names)}, which drive this "
             f"avatar; got {', '.join(unknown)}."
         )
-    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
     unit, steps = restating.weight_slopes(person, resolved), np.linspace(0.0, 1.0, _SHEET_COLUMNS)
     name_of_step = "{:.2f}".format
     if unit is None:
-        unit, steps = std, np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
+        unit = np.ones(len(person.names)) if person.code_std is None else person.code_std
+        steps = np.linspace(-1.0, 1.0, _SHEET_COLUMNS) * config.strength
         name_of_step = ("{:+.1f}" if person.code_std is None else "{:+.1f} std").format
-    groups = {name: [name] for name in config.coefficients} or _sides_together(person.names)
-    columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
-    order = sorted(columns, key=lambda label: -std[columns[label]].mean())[:_SHEET_ROWS]
+    columns = {name: [person.names.index(name)] for name in config.coefficients}
+    columns = columns or dict(lively_columns(person)[:_SHEET_ROWS])
     rows = []
-    for label in config.coefficients or order:
+    for moved in columns.values():
         # What is asked for is shown: no limit.
-        w = person.encode(sheet_codes(person, columns[label], steps, unit=unit), limit=None)
-        rows.append(person.render(w, person.frontal_label25))
+        w = person.encode(sheet_codes(person, moved, steps, unit=unit), limit=None)
+        rows.append(person.render(w, person.frontal_label25).image)
     stacked = np.stack(rows)
     pictures = {name_of_step(step): stacked[:, i] for i, step in enumerate(steps)}
-    return media.contact_sheet(pictures, row_labels=tuple(config.coefficients or order))
+    return media.contact_sheet(pictures, row_labels=tuple(columns))
+
+
+def lively_columns(person: avatar.Avatar) -> list[tuple[str, list[int]]]:
+    """Lists what can be moved, the liveliest first, left and right together.
+
+    Args:
+      person: The avatar.
+
+    Returns:
+      Label and columns of the code.
+    """
+    std = np.ones(len(person.names)) if person.code_std is None else person.code_std
+    groups = _sides_together(person.names)
+    columns = {label: [person.names.index(n) for n in names] for label, names in groups.items()}
+    return sorted(columns.items(), key=lambda item: -std[item[1]].mean())
 
 
 def _sides_together(names: Sequence[str]) -> dict[str, list[str]]:

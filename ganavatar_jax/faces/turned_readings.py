@@ -109,7 +109,7 @@ def fit(
     arrays = centre, *_solve(front[near] - centre, (turned - front)[near], _terms(label25[near]))
     believed = np.ones((len(_TRUST_DEG), len(names)))
     blunt = TurnedReadings(tuple(names), *(a.astype(np.float32) for a in (*arrays, believed)))
-    undone = blunt.to_front(np.float32(turned), label25) - centre
+    undone = blunt.to_front(turned.astype(np.float32), label25) - centre
     for row, (low, high) in enumerate(itertools.pairwise(_TRUST_BINS_DEG)):
         part = (angles >= low) & (angles < high)
         if part.sum() >= _FEWEST:

@@ -5,10 +5,12 @@ draws come in as `GeneratorDraws`; `draws=None` renders deterministically (midpo
 stored noise maps).
 """
 
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ganavatar_jax.core import rng, trees
 from ganavatar_jax.core.arrays import Array, Float, Int, PRNGKeyArray
@@ -210,6 +212,30 @@ def query(
     )
     network, branch = generator_network.decoder_network(config), _branch(variables, "decoder")
     return blocks.map_points(lambda part: network.apply(branch, part), features)
+
+
+def decoder_layers(
+    variables: Variables, config: generator_config.GeneratorConfig
+) -> dict[str, tuple[Float[np.ndarray, "i o"], Float[np.ndarray, " o"]]]:
+    """Takes the decoder's two layers out, for renderers of other languages.
+
+    Args:
+      variables: Generator variables.
+      config: Options.
+
+    Returns:
+      "first" and "second": weight [i o] and bias [o] with their run-time gains; of the second layer
+      density, red, green and blue.
+
+    Source: EG3D (Chan et al. 2022), section 4.1.
+    """
+    net, scale = variables["params"]["decoder"]["net"], config.decoder_lr_multiplier
+    layers = {}
+    for name, key, outputs in (("first", "0", None), ("second", "2", 4)):
+        weight, bias = np.asarray(net[key]["weight"]), np.asarray(net[key]["bias"])
+        gain = scale / math.sqrt(len(weight))
+        layers[name] = (weight[:, :outputs] * gain, bias[:outputs] * scale)
+    return layers
 
 
 def enlarge(

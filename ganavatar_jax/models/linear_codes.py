@@ -86,7 +86,7 @@ def fit(w: Float[np.ndarray, "n d"], codes: Float[np.ndarray, "n e"]) -> LinearC
     inverse = (axes * (variances / (variances**2 + _LEAST_VARIANCE**2))) @ axes.T
     inverse = inverse / unit[:, None] / unit[None]
     backward = inverse @ forward.T @ covariance
-    return LinearCodes(mean_w, mean_code, forward, backward, inverse)
+    return LinearCodes(np.asarray(mean_w), np.asarray(mean_code), forward, backward, inverse)
 
 
 def exaggerate(

@@ -35,7 +35,8 @@ def seen(monkeypatch):
         monkeypatch.setattr(module, name, heard)
 
     listen(mapping_step, "predict_w")
-    listen(generator, "synthesize")
+    listen(generator, "make_planes")
+    listen(generator, "render_planes")
     return found
 
 
@@ -44,7 +45,8 @@ def test_its_networks_multiply_in_full_precision_in_any_process(person, seen):
         # As many codes as no other test has: a program is traced once for all avatars.
         w = person.encode(np.zeros((300, 2), np.float32))
         person.render(w[:1], person.frontal_label25)
-    assert seen == {"predict_w": "highest", "synthesize": "highest"}
+    names = ("predict_w", "make_planes", "render_planes")
+    assert seen == dict.fromkeys(names, "highest")
 
 
 def test_a_run_hands_its_precision_to_its_avatar(person, tmp_path, monkeypatch):

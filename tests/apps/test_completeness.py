@@ -12,7 +12,10 @@ from ganavatar_jax.runs import identity, run_dir
 
 NAMES = tuple(stages.STAGES)
 # Options that decide no result: how a run is computed and logged, and what a driver is.
-IDLE = ("devices.*", "parallel", "compile_cache", "tensorboard", "wandb", "mirror", "drive.*")
+IDLE = (
+    *("devices.*", "parallel", "compile_cache", "tensorboard", "wandb", "mirror"),
+    *("drive.*", "novel_view.*", "interpolate.*", "reenact.*", "export_web.*", "export_mesh.*"),
+)
 
 
 @pytest.fixture

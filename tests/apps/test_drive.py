@@ -1,5 +1,7 @@
 """Drivers move the avatar: codes are mended and restated, cameras placed, files written whole."""
 
+import dataclasses
+import json
 import pathlib
 
 import av
@@ -15,9 +17,10 @@ from ganavatar_jax.apps import (
     experiment,
     experiment_config,
     presets,
+    ranges,
     restating,
 )
-from ganavatar_jax.core import errors
+from ganavatar_jax.core import errors, portable
 from ganavatar_jax.faces import (
     coefficients,
     estimation,
@@ -29,7 +32,7 @@ from ganavatar_jax.faces import (
 )
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.runs import run_dir
-from helpers import captures, compiled, tiny_gan
+from helpers import captures, compiled, tiny_gan, tiny_pages
 
 FACES = pathlib.Path(__file__).parents[1] / "faces" / "data"
 NAMES = ("jawOpen", "eyeBlinkLeft")
@@ -229,7 +232,7 @@ def test_codes_drive_the_avatar_and_are_kept(person, tmp_path):
     # The same frames as the Python interface renders.
     mended, _ = drive_codes.prepare(codes, times_s=np.arange(11) / 10, sigma_s=0.0)
     w = person.encode(restating.restate(mended, person, resolve(), read=False))
-    expected = person.render(w, np.tile(person.frontal_label25, (11, 1)))
+    expected = person.render(w, np.tile(person.frontal_label25, (11, 1))).image
     side = frames[0].shape[0] // expected.shape[1]
     for frame, image in zip(frames, expected, strict=True):
         small = frame.reshape(image.shape[0], side, image.shape[1], side, 3).mean(axis=(1, 3))
@@ -287,6 +290,42 @@ def test_another_source_or_other_options_of_one_name_overwrite_nothing(person, t
     assert counts == [3, 4, 3, 3]
     write_codes(first, CODES[:5])
     assert run(person, tmp_path, source=str(first)).name == "me-4"
+
+
+def test_an_avatar_that_was_trained_on_or_another_statistic_overwrites_nothing(person, tmp_path):
+    source = write_codes(tmp_path / "me.json", CODES[:3])
+    export = tmp_path / "run" / "checkpoints" / "export"
+    first = run(person, tmp_path, source=str(source))
+    portable.save_params(export / "mapping.safetensors", {"a": {"b": np.zeros(2)}}, {})
+    assert run(person, tmp_path, source=str(source)) != first
+    again = run(person, tmp_path, source=str(source))
+    resolved = resolve(source=str(source))
+    other = dataclasses.replace(
+        resolved, evaluation=dataclasses.replace(resolved.evaluation, driver_statistics="pairs")
+    )
+    assert run_resolved(person, tmp_path, other) not in (first, again)
+
+
+def test_frames_unlike_the_pairs_are_told_and_brought_back(person, tmp_path, caplog):
+    tiny_pages.write_pairs(tmp_path / "run")
+    codes = np.concatenate([tiny_pages.CODES[32:], 4.0 * tiny_pages.CODES[32:]])
+    resolved = resolve(source=str(write_codes(tmp_path / "me.json", codes)), smoothing_s=0.0)
+    resolved = dataclasses.replace(
+        resolved, evaluation=dataclasses.replace(resolved.evaluation, driver_statistics="pairs")
+    )
+    folder = run_resolved(person, tmp_path, resolved)
+    note = json.loads((folder / "range.json").read_text())
+    seen, far = np.array(note["scores"][:8]), np.array(note["scores"][8:])
+    assert np.mean(far[:, None] > seen[None]) > 0.95
+    assert note["frames_outside"] == np.mean(np.array(note["scores"]) > 1.0)
+    assert "unlike those the avatar has seen" in caplog.text
+    clamped = ranges.hold(
+        person, run_dir.RunDir(tmp_path / "run"), codes, folder=tmp_path, clamp=True
+    )
+    known = ranges.load(person, run_dir.RunDir(tmp_path / "run"))
+    assert known.score(np.asarray(person.normalizer.apply(clamped))).max() <= 1.2
+    inside = np.array(note["scores"]) <= 1.0
+    np.testing.assert_allclose(clamped[inside], codes[inside], atol=1e-5)
 
 
 def test_a_rate_is_kept_with_the_codes_only_where_it_is_known(person, tmp_path):

@@ -105,7 +105,7 @@ def test_every_nth_frame_with_a_code_is_driven_by_statistics_of_all(run, person)
     codes = test.expression[:, [2, 1]]
     statistics = codes[has].mean(axis=0), codes[has].std(axis=0)
     w = person.encode(codes[chosen], statistics=statistics)
-    shown = person.render(w, test.label25[chosen]) / 255.0
+    shown = person.render(w, test.label25[chosen]).image / 255.0
     l2 = np.square(shown - test.image[chosen] / 255.0).mean()
     assert metrics["ours"]["l2"] == pytest.approx(l2, rel=1e-5)
 
@@ -113,7 +113,7 @@ def test_every_nth_frame_with_a_code_is_driven_by_statistics_of_all(run, person)
 def test_codes_of_the_avatars_own_estimator_are_taken_as_they_are(run, person):
     test = make_table(6, 1)
     metrics, _ = run(make_table(8, 2), test, driver_statistics="pairs")
-    shown = person.render(person.encode(test.expression[:, [2, 1]]), test.label25) / 255.0
+    shown = person.render(person.encode(test.expression[:, [2, 1]]), test.label25).image / 255.0
     l2 = np.square(shown - test.image / 255.0).mean()
     assert metrics["ours"]["l2"] == pytest.approx(l2, rel=1e-5)
 

@@ -75,8 +75,8 @@ def test_statistics_of_another_width_are_refused(shape, person):
 
 def test_one_camera_serves_all_frames(person):
     w = person.encode(_CODES)
-    frames = person.render(w, _CAMERA)
-    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))))
+    frames = person.render(w, _CAMERA).image
+    np.testing.assert_array_equal(frames, person.render(w, np.tile(_CAMERA, (3, 1))).image)
     assert len(frames) == 3
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from ganavatar_jax import main
 from ganavatar_jax.core import portable, trees
 from ganavatar_jax.data.builders import expression_pairs
-from helpers import compiled, smoke
+from helpers import compiled, public_names, smoke
 
 pytestmark = pytest.mark.system
 
@@ -220,6 +220,29 @@ def test_a_source_that_cannot_drive_leaves_what_was_there(
     assert line.startswith("error: ")
     assert message in line
     assert snapshot(driven / "samples") == before
+
+
+def test_a_finished_avatar_becomes_a_page(driven, repo_root):
+    before = snapshot(driven / "checkpoints")
+    assert main.main(command(repo_root, driven, "--task=export_web")) == 0
+    page = (driven / "samples" / "web" / "avatar.html").read_text()
+    assert len(page) < 15e6
+    report = json.loads((driven / "samples" / "web" / "avatar.json").read_text())
+    assert report["worst_psnr_db"] > 20.0
+    assert snapshot(driven / "checkpoints") == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_python_that_documents_show_runs_on_an_avatar(
+    workdir, repo_root, tmp_path, monkeypatch, name
+):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(workdir)
+    monkeypatch.chdir(tmp_path)
+    blocks = public_names.python_blocks((repo_root / name).read_text())
+    assert blocks
+    for block in blocks:
+        exec(compile(block, name, "exec"), {})
 
 
 def test_an_avatar_that_is_not_finished_is_not_driven(repo_root, tmp_path, capsys):

@@ -120,7 +120,7 @@ def test_imported_files_make_an_avatar_without_a_run(tensors, tmp_path):
     assert found.code_std is None
     with pytest.raises(errors.ConfigError, match='driver_statistics="pairs"'):
         found.encode(code, statistics=(code[0], np.ones(64)))
-    frames = found.render(w, np.repeat(found.frontal_label25[None], 2, axis=0))
+    frames = found.render(w, np.repeat(found.frontal_label25[None], 2, axis=0)).image
     assert frames.shape == (2, 128, 128, 3)
     with pytest.raises(errors.WeightError, match="expected the weights of a generator"):
         avatar.Avatar.from_files(ours[1], ours[1])
