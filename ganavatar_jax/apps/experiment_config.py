@@ -261,7 +261,7 @@ class ExperimentConfig:
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
-      wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
+      wandb: Project of Weights & Biases that metrics go to, too (extra "wandb"); "" for none.
       mirror: Place the run is copied to and fetched from, e.g. gs://bucket/run; "" for none.
     """
 
