@@ -132,16 +132,16 @@ def make(resolved: experiment_config.ExperimentConfig, opened: run_dir.RunDir) -
         "rare": len(train["w"]) - split,
         "code_std": dict(zip(estimator.names, map(float, spread), strict=True)),
     }
-    media.save_png(
-        opened.folder("samples", "frontals") / "frontals.png",
-        media.tile_sheet(frames[:64], columns=8),
-    )
-    if info["rare"]:
-        media.save_png(
-            opened.folder("samples", "frontals") / "rare.png",
-            media.tile_sheet(train["image"][split:][:64], columns=8),
-        )
+    _save_sheets(opened, {"frontals": frames, "rare": train["image"][split:]})
     completeness.finish(begun, resolved, opened, info)
+
+
+def _save_sheets(opened: run_dir.RunDir, shown: dict[str, np.ndarray]) -> None:
+    """Draws the first pictures of each kind."""
+    for name, images_u8 in shown.items():
+        if len(images_u8):
+            sheet = media.tile_sheet(images_u8[:64], columns=8)
+            media.save_png(opened.folder("samples", "frontals") / f"{name}.png", sheet)
 
 
 def _add_rare(

@@ -54,13 +54,17 @@ def load() -> WeightTable:
     asset = importlib.resources.files("ganavatar_jax") / "assets" / _ASSET
     try:
         content = text_files.parse_json(asset.read_text("utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r}")
-        slopes = {str(name): float(slope) for name, slope in content["slopes"].items()}
-        provenance = dict(content["provenance"])
+        table = _parse(content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.DataFormatError(
             f'{_ASSET}: expected a table of the format "{FORMAT}"; got {error}. Install the '
             "package again."
         ) from error
-    return WeightTable(slopes, provenance)
+    return table
+
+
+def _parse(content: Any) -> WeightTable:
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}")
+    slopes = {str(name): float(slope) for name, slope in content["slopes"].items()}
+    return WeightTable(slopes, dict(content["provenance"]))

@@ -108,7 +108,7 @@ def test_an_option_makes_stale_what_depends_on_it(config, opened, key, value, st
         ("generator", ["train_gan", "make_frontals", "train_mapping", "evaluate", "render"]),
         ("pairs", ["make_frontals", "train_mapping"]),
         ("mapping", ["train_mapping", "evaluate", "render"]),
-        ("estimator", ["make_frontals", "evaluate"]),
+        ("estimator", ["make_frontals", "evaluate", "render"]),
         ("encoder", ["train_gan"]),
         ("evaluation", ["evaluate"]),
         ("renders", ["render"]),
@@ -197,7 +197,7 @@ def test_what_a_stage_took_is_what_was_there_when_it_began(config, opened, thing
     begun = completeness.begin("make_frontals", resolved, opened)
     things["estimator"] = "exchanged meanwhile"
     completeness.finish(begun, resolved, opened, {})
-    assert list(judge_all(config, opened)) == ["make_frontals", "evaluate"]
+    assert list(judge_all(config, opened)) == ["make_frontals", "evaluate", "render"]
 
 
 def strip(opened, name, time_utc):

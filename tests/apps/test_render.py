@@ -1,6 +1,7 @@
 """The render task: a turntable at the avatar's own distance, and expressions in honest steps."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -62,7 +63,9 @@ def test_the_sheet_goes_from_no_weight_to_full_weight_where_a_table_knows(
         type(person), "encode", lambda self, codes, **_: asked.append(codes) or codes
     )
     monkeypatch.setattr(
-        type(person), "render", lambda self, w, _: np.zeros((len(w), 8, 8, 3), np.uint8)
+        type(person),
+        "render",
+        lambda self, w, _: types.SimpleNamespace(image=np.zeros((len(w), 8, 8, 3), np.uint8)),
     )
     draw = render.media.contact_sheet
     monkeypatch.setattr(

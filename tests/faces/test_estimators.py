@@ -31,7 +31,7 @@ def test_unread_images_keep_their_row_and_are_counted(estimator):
     assert np.isnan(readings.codes[1]).all()
     assert readings.confidence.tolist() == [1.0, 0.0, 1.0]
     assert calls == [(1, 0), (2, 1), (3, 1)]
-    codes, _, found = readings
+    codes, found = readings.codes, readings.found
     assert codes.shape == (3, 2)
     assert found is readings.found
 
