@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ganavatar_jax.apps import startup, use_config
+from ganavatar_jax.core import trees
 from ganavatar_jax.data import data_config
 from ganavatar_jax.faces import estimator_config
 from ganavatar_jax.geometry import ffhq_camera
@@ -232,8 +233,6 @@ def leave_gone_out(config_json: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       The config without the keys in GONE.
     """
-    from ganavatar_jax.core import trees  # imports JAX, which configs do without
-
     flat = dict(trees.flatten_names(config_json))
     return trees.unflatten_names({key: value for key, value in flat.items() if key not in GONE})
 
@@ -262,10 +261,8 @@ class ExperimentConfig:
       parallel: How a step is spread over devices; the numbers are the same.
       compile_cache: Whether compiled programs are kept between runs.
       tensorboard: Whether TensorBoard events are written beside metrics.jsonl.
-      wandb: Project of Weights & Biases that metrics go to as well (extra "wandb"); "" for none.
-      mirror: Storage that the run is copied to, gs://bucket/run for one; empty for none. It is
-        copied after each checkpoint and stage, and fetched from there where it is not on this
-        machine.
+      wandb: Project of Weights & Biases that metrics go to, too (extra "wandb"); "" for none.
+      mirror: Place the run is copied to and fetched from, e.g. gs://bucket/run; "" for none.
     """
 
     data: data_config.DataConfig

@@ -161,6 +161,10 @@ def _join_processes(devices: DevicesConfig) -> None:
             "devices.coordinator, devices.processes and devices.process."
         ) from error
 
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        # jaxlib 0.10.1 was seen to wait for ever for a program from the cache there.
+        jax.config.update("jax_enable_compilation_cache", False)
+
     def share(data: bytes) -> bytes:
         blob = np.zeros(_SHARED_BYTES, np.uint8)
         blob[: len(data)] = np.frombuffer(data, np.uint8)

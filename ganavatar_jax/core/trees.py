@@ -9,8 +9,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar, dataclass_transform
 
-import jax
-
 _T = TypeVar("_T")
 
 
@@ -26,6 +24,8 @@ def pytree_dataclass(cls: type[_T]) -> type[_T]:
 
     Source: jax.tree_util.register_pytree_with_keys.
     """
+    import jax  # here: configurations have flat names, too, and start without JAX
+
     cls = dataclasses.dataclass(frozen=True)(cls)
     names = tuple(field.name for field in dataclasses.fields(cls))  # type: ignore[arg-type]
 

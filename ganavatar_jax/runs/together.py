@@ -90,6 +90,10 @@ class _Team:
         """Says good-bye and waits until it was heard; the first process, until all have said it."""
         self.leaving = True
         self.send({"kind": "bye", "code": code, "line": line})
+        self.wait_to_go()
+
+    def wait_to_go(self) -> None:
+        """Waits until this process is no longer needed, but not for long."""
         deadline = time.monotonic() + _GRACE_S + 1.0
         while time.monotonic() < deadline and not self.may_go():
             time.sleep(_PATIENCE_S / 10)
@@ -103,6 +107,8 @@ class _Team:
         for last in list(self.last_words):
             last()
         print(message["line"], file=sys.stderr, flush=True)
+        if self.index == 0:  # all others are to hear it from here, not from this one's own end
+            self.wait_to_go()
         os._exit(message["code"])
 
 
