@@ -21,6 +21,8 @@ import subprocess
 import sys
 import time
 
+import script
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODES = {
     "reconstruction": ("--config.gan.reconstruction.warmup_iterations=-1",),
@@ -154,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

@@ -7,6 +7,8 @@ import argparse
 import pathlib
 import tempfile
 
+import script
+
 _SCENE = """
 ganAvatar.setExpression({ jawOpen: 0.4 });
 ganAvatar.setCamera({ yawDeg: -25, pitchDeg: 5 });
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

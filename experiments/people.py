@@ -20,6 +20,8 @@ import subprocess
 import sys
 from typing import Any
 
+import script
+
 COLUMNS = (
     ("jaw", "code_correlation", "code_slope", "jawOpen"),
     ("blink", "code_correlation_both_sides", "code_slope_both_sides", "eyeBlink"),
@@ -117,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script.run(main)

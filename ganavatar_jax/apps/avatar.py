@@ -205,7 +205,7 @@ class Avatar:
     def render(
         self,
         w: Float[np.ndarray, "..."],
-        label25: Float[np.ndarray, "..."],
+        label25: Float[np.ndarray | Array, "..."],
         *,
         batch_size: int = 8,
     ) -> drawing.Rendered:
@@ -226,21 +226,21 @@ class Avatar:
 
         Source: EG3D (Chan et al. 2022).
         """
-        w, label25 = np.asarray(w), np.asarray(label25)
+        w, given = np.asarray(w), np.asarray(label25)
         if w.ndim != 2 or w.shape[1] != self.g_config.w_dim or not len(w):
             raise ValueError(
                 f"w must be [frames, {self.g_config.w_dim}], one latent a frame; got {w.shape}. "
                 "Make it with encode()."
             )
-        if label25.shape == (25,):
-            label25 = np.tile(label25, (len(w), 1))
-        if label25.shape != (len(w), 25):
+        if given.shape == (25,):
+            given = np.tile(given, (len(w), 1))
+        if given.shape != (len(w), 25):
             raise ValueError(
                 f"label25 must be [{len(w)}, 25], one camera a frame of w, or [25], one for all; "
-                f"got {label25.shape}. Make it with geometry.cameras.to_label25()."
+                f"got {given.shape}. Make it with geometry.cameras.to_label25()."
             )
         with jax.default_matmul_precision(self.matmul_precision):
-            return self._drawer.draw(w, label25, batch_size=batch_size)
+            return self._drawer.draw(w, given, batch_size=batch_size)
 
     def stream(
         self, w: Float[np.ndarray, "f d"], label25: Float[np.ndarray, "f 25"], *, batch_size: int

@@ -118,9 +118,10 @@ def load_params(net: NetName, *, path: str | pathlib.Path | None = None) -> Lpip
     channels_in = 3
     for index, layer in enumerate(_LAYERS[net]):
         shape = (layer.kernel, layer.kernel, channels_in, layer.channels)
-        kernels.append(_find(lookup, f"conv{index}.kernel", shape, source))
+        with jax.ensure_compile_time_eval():  # weights are files' numbers, also within a jit
+            kernels.append(_find(lookup, f"conv{index}.kernel", shape, source))
+            cut = np.asarray(_cut_kernel(kernels[-1], layer.stride))
         biases.append(_find(lookup, f"conv{index}.bias", (layer.channels,), source))
-        cut = np.asarray(_cut_kernel(kernels[-1], layer.stride))
         transposed.append(jnp.asarray(np.ascontiguousarray(cut[::-1, ::-1].swapaxes(2, 3))))
         if layer.tapped:
             heads.append(_find(lookup, f"head{len(heads)}", (layer.channels,), source))

@@ -77,7 +77,7 @@ def test_a_capture_that_was_filmed_everywhere_is_stored_as_it_always_was(tmp_pat
     table = frame_table.load_split(tmp_path / "data", "train")
     assert table.filmed is None
     batches = frame_table.make_batches(table, batch_size=2, seed=0)
-    assert set(next(batches)) == {"image", "label25", "index"}
+    assert set(next(batches)) == {"image", "label25", "index", "number"}
     batches.close()
 
 

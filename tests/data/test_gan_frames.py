@@ -309,4 +309,5 @@ def test_the_dataset_is_an_ordinary_tfds_dataset(source, tmp_path):
         "source",
         "mirror",
         "cache_limit_mb",
+        "skip_damaged",
     }

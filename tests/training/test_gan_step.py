@@ -87,6 +87,8 @@ def test_a_phase_moves_its_network_only(name, moved):
     assert {part for part in moved if any(p.startswith(part) for p in changed)} == set(moved)
     assert all(path.startswith(moved) for path in changed)
     assert all(np.isfinite(value).all() for value in after.values())
+    metrics = dict(metrics)
+    assert not np.any(metrics.pop(f"{faults.KEY}/{name}"))
     assert all(np.isfinite(value) and np.shape(value) == () for value in metrics.values())
 
 
