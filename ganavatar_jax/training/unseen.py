@@ -23,6 +23,9 @@ from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.training import adam_config, optimizers
 
 _FAR_DEG = 25.0  # Nearer to a camera of the capture, its own images speak.
+# A head that turns so far (98th less 2nd percentile) is known: the base's nearest person, of another
+# shape, would only disturb it (E025).
+_TURNED_DEG = 90.0
 _PITCH_DEG = 12.0
 _TRIES = 64  # Draws for each camera; of these, the first that is far enough is taken.
 _SPREAD_SAMPLES = 2048
@@ -65,8 +68,12 @@ def choose_cameras(
 
     Returns:
       At most `count` cameras, at the capture's median distance and with its median lens; none where
-      it has seen everything.
+      the capture goes around the head or turns far.
     """
+    known = _directions(label25)
+    yaw = np.degrees(np.arctan2(known[:, 0], known[:, 2]))
+    if np.ptp(np.percentile(yaw, (2.0, 98.0))) >= _TURNED_DEG:
+        return np.zeros((0, 25), np.float32)
     seen = cameras.from_label25(label25)
     centre = np.asarray(seen.cam2world)[:, :3, 3]
     radius = float(np.median(np.linalg.norm(centre, axis=-1)))
@@ -79,7 +86,6 @@ def choose_cameras(
     pitch = np.clip(draw.normal(0.0, _PITCH_DEG, count * _TRIES), -2 * _PITCH_DEG, 2 * _PITCH_DEG)
     drawn = np.asarray(cameras.to_label25(trajectories.around(frontal, yaw, pitch)))
     near = np.cos(np.radians(_FAR_DEG))
-    known = _directions(label25)
     far = np.array([(known @ way).max() < near for way in _directions(drawn)])
     # A capture that has seen nearly everything leaves few: no more are asked for than its share.
     wanted = int(np.ceil(count * min(1.0, 4.0 * far.mean())))

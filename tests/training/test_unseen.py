@@ -54,6 +54,7 @@ def test_a_capture_that_has_seen_all_leaves_nothing_to_fill_in():
     yaw, pitch = np.meshgrid(np.arange(0.0, 360.0, 15.0), np.arange(-60.0, 61.0, 15.0))
     seen = np.concatenate([_around(y, p) for y, p in zip(yaw, pitch[:, :1], strict=True)])
     assert len(unseen.choose_cameras(seen, count=50, seed=0)) == 0
+    assert len(unseen.choose_cameras(_around(np.linspace(-50.0, 50.0, 40)), count=50, seed=0)) == 0
     assert "unseen" in gan_step.phases_due(0, _CONFIG)
     assert "unseen" not in gan_step.phases_due(0, _CONFIG, seen_all=True)
 
