@@ -23,8 +23,8 @@ from ganavatar_jax.models import generator, generator_config
 from ganavatar_jax.training import adam_config, optimizers
 
 _FAR_DEG = 25.0  # Nearer to a camera of the capture, its own images speak.
-# A head that turns so far (98th less 2nd percentile) is known: the base's nearest person, whose head
-# has another shape, would only disturb it (E025).
+# A head that turns so far (98th less 2nd percentile) is known: the base has another head for its
+# person, which would only disturb it (E025).
 _TURNED_DEG = 90.0
 _PITCH_DEG = 12.0
 _TRIES = 64  # Draws for each camera; of these, the first that is far enough is taken.
