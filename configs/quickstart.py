@@ -3,9 +3,9 @@
 Variants:
   full (default): 64 pixels, from synthetic-heads-64.
     Command: python -m ganavatar_jax.main --config=configs/quickstart.py --workdir=runs/quickstart
-    Hardware and hours: two CPU cores, 9.4 minutes (E016).
-    Score: on 144 held-out frames, PSNR 26.20 dB, SSIM 0.908, LPIPS alex 0.0214, LPIPS vgg
-      0.0663; the nearest training frame has 19.78, 0.735, 0.0293, 0.0779 (the same run).
+    Hardware and hours: two CPU cores, 11 minutes of CPU time (E026).
+    Score: on 132 held-out frames, PSNR 25.29 dB, SSIM 0.892, LPIPS alex 0.0250, LPIPS vgg
+      0.0701; the nearest training frame has 20.22, 0.751, 0.0272, 0.0717 (the same run).
   smoke: every stage in seconds; its result means nothing.
 
 Data: package:actor, CC0.
