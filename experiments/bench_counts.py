@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
-import jax.numpy as jnp
-import numpy as np
+
+from ganavatar_jax.training import step_memory
 
 # Their arguments and results have to lie in memory; everything else can at best be fused with them.
 _MOVERS = (
@@ -45,12 +45,6 @@ class Counts(NamedTuple):
         return Counts(*(a + times * b for a, b in zip(self, other, strict=True)))
 
 
-def count_bytes(value: Any) -> int:
-    """Returns the size of an abstract array; random keys count as their words."""
-    size = int(np.prod(value.shape, dtype=np.int64))
-    return size * (8 if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) else value.dtype.itemsize)
-
-
 def bodies(equation: Any) -> Iterator[jex.Jaxpr]:
     """Yields the bodies that run; of a function with rules of its own, the one for values."""
     names = ("call_jaxpr", "fun_jaxpr", "jaxpr", "body_jaxpr", "cond_jaxpr", "branches")
@@ -67,7 +61,9 @@ def count(function: Callable[..., Any], *arguments: Any) -> Counts:
     """Counts a function of arrays, real or abstract ones."""
     traced = jax.make_jaxpr(function)(*arguments)
     ends = traced.in_avals + traced.out_avals
-    return _count_jaxpr(traced.jaxpr).plus(Counts(moved=float(sum(map(count_bytes, ends)))))
+    return _count_jaxpr(traced.jaxpr).plus(
+        Counts(moved=float(sum(map(step_memory.count_bytes, ends))))
+    )
 
 
 def _count_jaxpr(jaxpr: Any) -> Counts:
@@ -92,10 +88,10 @@ def _count_equation(equation: Any) -> Counts:
     size = float(sum(math.prod(aval.shape) for aval in results if hasattr(aval, "shape")))
     operands = [var.aval for var in equation.invars if hasattr(var.aval, "shape")]
     if name == "gather":
-        return Counts(gathered=float(sum(map(count_bytes, results))))
+        return Counts(gathered=float(sum(map(step_memory.count_bytes, results))))
     if name.startswith("scatter"):
-        return Counts(gathered=float(count_bytes(operands[-1])))
-    moved = float(sum(map(count_bytes, operands + results))) if name in _MOVERS else 0.0
+        return Counts(gathered=float(step_memory.count_bytes(operands[-1])))
+    moved = float(sum(map(step_memory.count_bytes, operands + results))) if name in _MOVERS else 0.0
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         terms = math.prod(operands[0].shape[axis] for axis in contracted)

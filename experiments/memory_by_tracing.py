@@ -19,6 +19,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import bench_counts
 import jax
 import script
 from jax.extend import core as jex
@@ -66,7 +67,7 @@ def live_bytes(jaxpr: jex.Jaxpr) -> int:
     for index, equation in enumerate(jaxpr.eqns):
         new = [var for var in equation.outvars if var not in root]
         written = sum(step_memory.count_bytes(var.aval) for var in new)
-        inside = max((live_bytes(body) for body in _bodies(equation)), default=0)
+        inside = max((live_bytes(body) for body in bench_counts.bodies(equation)), default=0)
         # What a loop collects stands beside one turn of its body; a call's results are its body's.
         loop_body = equation.primitive.name in ("scan", "while")
         most = max(most, now + (inside + written if loop_body else max(inside, written)))
@@ -79,18 +80,6 @@ def live_bytes(jaxpr: jex.Jaxpr) -> int:
 
 def _variables(atoms: list[Any]) -> Iterator[Any]:
     return (atom for atom in atoms if isinstance(atom, jex.Var))
-
-
-def _bodies(equation: Any) -> Iterator[jex.Jaxpr]:
-    """Yields the bodies that run; of a function with rules of its own, the one for values."""
-    names = ("call_jaxpr", "fun_jaxpr", "jaxpr", "body_jaxpr", "cond_jaxpr", "branches")
-    for name in names:
-        value = equation.params.get(name)
-        for item in value if isinstance(value, tuple) else (value,):
-            if isinstance(item, jex.ClosedJaxpr):
-                yield item.jaxpr
-            elif isinstance(item, jex.Jaxpr):
-                yield item
 
 
 def paper_size(options: argparse.Namespace) -> experiment_config.ExperimentConfig:

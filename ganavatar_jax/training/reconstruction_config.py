@@ -47,8 +47,8 @@ class ReconstructionConfig:
         to read the camera's direction off it, and its gradient reaches the encoder reversed and
         times this; 0 switches it off.
       unseen_interval: Every so many iterations the generator is also held to what the base makes of
-        this person from sides that the capture never shows; 0 never does. Needs a start whose
-        encoder tells who somebody is.
+        this person from sides that the capture never shows; 0 never does. Without a start
+        that reads faces nothing is filled in, and a line says so.
       unseen_count: How many such pictures are made.
     """
 

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ganavatar_jax.apps import command_line, experiment, train_gan
 from ganavatar_jax.core import images, trees
+from ganavatar_jax.data import frame_table
 from ganavatar_jax.geometry import cameras
 from ganavatar_jax.models import encoder_config, generator
+from ganavatar_jax.runs import run_dir
 from ganavatar_jax.training import gan_step, loop, reconstruction_config, unseen
 from ganavatar_jax.training import state as state_lib
 from helpers import compiled, tiny_gan
@@ -133,3 +136,24 @@ def test_the_back_of_a_head_has_the_colour_of_its_crown():
     assert np.array_equal(covered[0, 55], image[0, 55])  # the neck
     assert np.array_equal(covered[:, :, :4], image[:, :, :4])
     assert np.array_equal(covered[1:], image[1:])
+
+
+def test_without_a_start_that_reads_faces_nothing_is_filled_in_and_a_line_says_so(capsys, tmp_path):
+    config = command_line.load_config("configs/monocular.py:small")
+    config.data.source, config.gan.init = "me.zip", ""
+    resolved = experiment.resolve(config)
+    assert resolved.gan.reconstruction.unseen_interval > 0
+    label = _around([0.0])
+    table = frame_table.FrameTable(
+        image=np.zeros((1, 8, 8, 3), np.uint8),
+        alpha=None,
+        label25=label,
+        expression=None,
+        has_expression=np.zeros(1, bool),
+        frame_id=("0",),
+        sequence=("",),
+        expression_names=(),
+        background="white",
+    )
+    assert train_gan._views(resolved, run_dir.RunDir(tmp_path), None, {}, table) is None
+    assert "gan.init names no start that reads faces" in capsys.readouterr().out
